@@ -1,0 +1,47 @@
+# make demo and make test set up all they need: a virtual environment in .venv.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+JOBS ?= 2
+
+.PHONY: help demo test lint types suite docs interop clean
+
+help:
+	@echo "make demo   run a server and a client on this machine, and show what happens"
+	@echo "make test   the whole check: lint, types, tests with coverage, docs"
+	@echo "make docs   build the documentation into docs/_build/html"
+	@echo "make clean  remove everything that was built"
+
+$(READY): setup.cfg pyproject.toml tools/venv.sh
+	@sh tools/venv.sh $(VENV)
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/python docs/examples/demo.py
+
+test: lint types suite docs
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+suite: $(READY)
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m twisted.trial tests
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include='curvecp_tx/wire/*,curvecp_tx/secure/*' --fail-under=95
+
+docs: $(READY)
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) build dist docs/_build *.egg-info _trial_temp* .coverage* \
+	    .mypy_cache .ruff_cache .hypothesis twisted/plugins/dropin.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,79 @@
+"""CurveCP for Twisted: encrypted, authenticated transport over UDP.
+
+The names below are the public interface. They are loaded when first used, so
+that the key tools, which need no Twisted, start without it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from curvecp_tx._version import __version__
+
+if TYPE_CHECKING:
+    from curvecp_tx.address import CurveCPAddress
+    from curvecp_tx.interfaces import (
+        IClientPolicy,
+        IMessageProtocol,
+        IMessageProtocolFactory,
+        IMessageTransport,
+    )
+    from curvecp_tx.net.child import HandlerProgramFactory
+    from curvecp_tx.net.endpoints import (
+        MessageClientEndpoint,
+        MessagePort,
+        MessageServerEndpoint,
+    )
+    from curvecp_tx.net.keydir import Identity, KeyDirectory, make_key_directory
+    from curvecp_tx.net.report import Report, Verbosity
+    from curvecp_tx.secure.counters import Counters
+
+__all__ = [
+    "Counters",
+    "CurveCPAddress",
+    "HandlerProgramFactory",
+    "IClientPolicy",
+    "IMessageProtocol",
+    "IMessageProtocolFactory",
+    "IMessageTransport",
+    "Identity",
+    "KeyDirectory",
+    "MessageClientEndpoint",
+    "MessagePort",
+    "MessageServerEndpoint",
+    "Report",
+    "Verbosity",
+    "__version__",
+    "make_key_directory",
+]
+
+_HOMES = {
+    "Counters": "curvecp_tx.secure.counters",
+    "CurveCPAddress": "curvecp_tx.address",
+    "HandlerProgramFactory": "curvecp_tx.net.child",
+    "IClientPolicy": "curvecp_tx.interfaces",
+    "IMessageProtocol": "curvecp_tx.interfaces",
+    "IMessageProtocolFactory": "curvecp_tx.interfaces",
+    "IMessageTransport": "curvecp_tx.interfaces",
+    "Identity": "curvecp_tx.net.keydir",
+    "KeyDirectory": "curvecp_tx.net.keydir",
+    "MessageClientEndpoint": "curvecp_tx.net.endpoints",
+    "MessagePort": "curvecp_tx.net.endpoints",
+    "MessageServerEndpoint": "curvecp_tx.net.endpoints",
+    "Report": "curvecp_tx.net.report",
+    "Verbosity": "curvecp_tx.net.report",
+    "make_key_directory": "curvecp_tx.net.keydir",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,76 @@
+"""The errors of curvecp-tx: one hierarchy.
+
+The first line of each docstring is the text that a user reads, with what is
+known about the case at hand after a colon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class CurveCPError(Exception):
+    """CurveCP error"""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        text = (type(self).__doc__ or "").splitlines()[0]
+        return f"{text}: {self.detail}" if self.detail else text
+
+
+class BadName(CurveCPError, ValueError):
+    """server name must be at most 255 bytes, at most 63 bytes between dots"""
+
+
+class BadMessageSize(CurveCPError, ValueError):
+    """message size must be a multiple of 16 bytes, from 16 to the limit"""
+
+
+class BadFrame(CurveCPError):
+    """message handler wrote a length byte that is not 1 to 68
+
+    :ivar messages: the complete messages that came before the bad byte.
+    """
+
+    def __init__(self, length_byte: int, messages: Sequence[bytes] = ()) -> None:
+        super().__init__(str(length_byte))
+        self.messages = list(messages)
+
+
+class KeyDirectoryError(CurveCPError):
+    """unusable key directory"""
+
+
+class LowOrderKey(CurveCPError, ValueError):
+    """public key is of low order and gives no shared secret"""
+
+
+class NoncesExhausted(CurveCPError):
+    """nonce space used up"""
+
+
+class ProgramNotFound(CurveCPError):
+    """unable to find program"""
+
+
+class ConnectionFailure(CurveCPError):
+    """connection failed"""
+
+
+class ConnectTimedOut(ConnectionFailure):
+    """no connection within the time allowed"""
+
+
+class HandlerFailed(ConnectionFailure):
+    """message handler failed"""
+
+
+class RefusedByPolicy(ConnectionFailure):
+    """client refused"""
+
+
+class ConnectionEnded(CurveCPError):
+    """connection ended"""

@@ -1,0 +1,1 @@
+"""Twisted meets the core: ports, pipes, programs, endpoints."""

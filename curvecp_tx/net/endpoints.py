@@ -1,0 +1,183 @@
+"""Endpoints for message protocols: where a server listens, what a client dials."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IListeningPort
+from zope.interface import implementer
+
+from curvecp_tx.address import CurveCPAddress
+from curvecp_tx.interfaces import (
+    ICurveCPReactor,
+    IMessageProtocol,
+    IMessageProtocolFactory,
+)
+from curvecp_tx.net.dialer import MessageDialer
+from curvecp_tx.net.keydir import Identity
+from curvecp_tx.net.listener import MessageListener
+from curvecp_tx.net.udp import DatagramPort, open_socket
+from curvecp_tx.secure.counters import Counters
+from curvecp_tx.secure.paths import Address
+
+ANY_IPV4 = "0.0.0.0"  # noqa: S104 - a server's usual place
+ANY_IPV6 = "::"
+
+
+@implementer(IListeningPort)
+class MessagePort:
+    """A server's open port.
+
+    :ivar listener: the protocol under it, which knows the connections.
+    """
+
+    def __init__(self, port: DatagramPort, listener: MessageListener) -> None:
+        self._port = port
+        self.listener = listener
+
+    @property
+    def counters(self) -> Counters:
+        """What has happened on this port, by reason."""
+        return self.listener.counters
+
+    def startListening(self) -> None:
+        """Begin to serve."""
+        self._port.startListening()
+
+    def stopListening(self) -> Deferred[None]:
+        """End all connections and close the port."""
+        self._port.stopListening()
+        return succeed(None)
+
+    def getHost(self) -> CurveCPAddress:
+        """Tell the server's key, name, extension, address and port."""
+        return self.listener.getHost()
+
+
+class MessageServerEndpoint:
+    """A place to serve a message protocol.
+
+    :param interface: IP address to bind; ``::`` takes IPv4 as well.
+    :param port: UDP port to bind; 0 picks one.
+    :param options: as for :class:`~curvecp_tx.net.listener.MessageListener`.
+    """
+
+    def __init__(
+        self,
+        reactor: ICurveCPReactor,
+        *,
+        identity: Identity,
+        name: str,
+        interface: str = ANY_IPV4,
+        port: int = 0,
+        **options: Any,
+    ) -> None:
+        self._reactor = reactor
+        self._identity = identity
+        self._name = name
+        self._interface = interface
+        self._port = port
+        self._options = options
+
+    def listen(self, factory: IMessageProtocolFactory) -> Deferred[MessagePort]:
+        """Bind the port and serve.
+
+        :return: fires with the port, or fails with ``CannotListenError``.
+        """
+        try:
+            listener = MessageListener(
+                self._reactor,
+                factory,
+                identity=self._identity,
+                name=self._name,
+                **self._options,
+            )
+            sock = open_socket(self._interface, self._port)
+        except Exception:
+            return fail()
+        port = MessagePort(
+            DatagramPort(self._reactor, listener, sock, listener.counters), listener
+        )
+        port.startListening()
+        return succeed(port)
+
+
+class MessageClientEndpoint:
+    """A server to speak a message protocol with.
+
+    :param serverKey: the server's long-term public key, 32 bytes.
+    :param serverName: the server's name.
+    :param hosts: its IP addresses, tried in this order.
+    :param port: its UDP port.
+    :param identity: our long-term keys; a new pair for each connection without.
+    :param options: as for :class:`~curvecp_tx.net.dialer.MessageDialer`.
+    """
+
+    def __init__(
+        self,
+        reactor: ICurveCPReactor,
+        *,
+        serverKey: bytes,
+        serverName: str,
+        hosts: Iterable[str],
+        port: int,
+        identity: Identity | None = None,
+        **options: Any,
+    ) -> None:
+        self._reactor = reactor
+        self._server_key = serverKey
+        self._server_name = serverName
+        self._hosts = list(hosts)
+        self._port = port
+        self._identity = identity
+        self._options = options
+
+    def connect(self, factory: IMessageProtocolFactory) -> Deferred[IMessageProtocol]:
+        """Dial the server.
+
+        :return: fires with the protocol when the server's Cookie has come, or
+            fails with :class:`~curvecp_tx.errors.ConnectTimedOut`; may be
+            cancelled.
+        """
+        try:
+            interface, addresses = resolve(self._hosts, self._port)
+            dialer = MessageDialer(
+                self._reactor,
+                factory,
+                identity=self._identity or Identity.ephemeral(),
+                serverKey=self._server_key,
+                serverName=self._server_name,
+                addresses=addresses,
+                **self._options,
+            )
+            sock = open_socket(interface, 0)
+        except Exception:
+            return fail()
+        port = DatagramPort(self._reactor, dialer, sock, dialer.counters)
+        connected = dialer.connected
+        port.startListening()
+        return connected
+
+
+def resolve(hosts: Iterable[str], port: int) -> tuple[str, list[Address]]:
+    """Turn IP addresses into socket addresses that one socket can reach.
+
+    :return: the address to bind that socket to, and the socket addresses.
+    :raises OSError: if one of ``hosts`` is no IP address.
+    """
+    hosts = list(hosts)
+    if not any(":" in host for host in hosts):
+        family, interface = socket.AF_INET, ANY_IPV4
+    else:
+        family, interface = socket.AF_INET6, ANY_IPV6
+        hosts = [host if ":" in host else f"::ffff:{host}" for host in hosts]
+    addresses: list[Address] = []
+    for host in hosts:
+        found = socket.getaddrinfo(
+            host, port, family, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )
+        addresses.append(found[0][4])
+    return interface, addresses

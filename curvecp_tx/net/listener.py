@@ -1,0 +1,300 @@
+"""The server's datagram protocol: sessions on one side, message protocols above."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import DatagramProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from curvecp_tx.address import CurveCPAddress, plain_host
+from curvecp_tx.errors import NoncesExhausted
+from curvecp_tx.interfaces import IClientPolicy, IMessageProtocolFactory
+from curvecp_tx.net.clock import monotonic_seconds
+from curvecp_tx.net.keydir import Identity
+from curvecp_tx.net.report import Report
+from curvecp_tx.net.transport import MessageTransport
+from curvecp_tx.net.udp import batch_sender
+from curvecp_tx.secure.cookies import MINUTE
+from curvecp_tx.secure.counters import Counters
+from curvecp_tx.secure.paths import Address, Datagram
+from curvecp_tx.secure.server import Server
+from curvecp_tx.secure.session import Session
+from curvecp_tx.wire.names import encode_server_name
+from curvecp_tx.wire.packets import EXTENSION_BYTES
+
+DEFAULT_CLIENTS = 100
+"""The man page's default for ``-c``."""
+
+POLICY_TIMEOUT = 30.0
+"""Seconds that a policy may think: a client waits for 60."""
+
+
+@implementer(IClientPolicy)
+class AdmitEverybody:
+    """The default policy: whoever proves a key comes in, whatever the key."""
+
+    def admit(self, client: CurveCPAddress) -> bool:
+        """Say yes."""
+        return True
+
+
+class ServerConnection(MessageTransport):
+    """The server's end of one connection."""
+
+    def __init__(self, listener: MessageListener, session: Session) -> None:
+        super().__init__(listener.reactor, listener.report, listener.counters)
+        self._listener = listener
+        self._session = session
+
+    def getPeer(self) -> CurveCPAddress:
+        """Tell who the client is, and from where it was last heard."""
+        path = self._session.path
+        return CurveCPAddress(
+            key=self._session.peer_key,
+            name=None,
+            extension=path.extension,
+            host=plain_host(path.address[0]),
+            port=path.address[1],
+        )
+
+    def getHost(self) -> CurveCPAddress:
+        """Tell the server's own key, name and address."""
+        return self._listener.getHost()
+
+    def _transmit(self, messages: Sequence[bytes]) -> None:
+        try:
+            datagrams = self._session.seal(messages)
+        except NoncesExhausted:
+            self.end(Failure())
+        else:
+            self._listener.send(datagrams)
+
+    def _release(self) -> None:
+        self._listener.released(self._session)
+
+
+class MessageListener(DatagramProtocol):
+    """Serves message protocols to CurveCP clients.
+
+    Works on any UDP transport of Twisted's, and best on a
+    :class:`~curvecp_tx.net.udp.DatagramPort`, which moves datagrams in batches.
+
+    :param factory: makes a message protocol for each client that is let in.
+    :param identity: the server's long-term key pair and nonces.
+    :param name: the server's name, for which clients ask.
+    :param extension: the server's 16-byte extension.
+    :param policy: decides on each client's key and address.
+    :param clients: how many clients there may be at once.
+    :param bindAddress: whether a cookie opens only for the IP address that it
+        was sent to; without it, a new client's path starts out unvalidated.
+    :raises BadName: if ``name`` cannot be a server's name.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        factory: IMessageProtocolFactory,
+        *,
+        identity: Identity,
+        name: str,
+        extension: bytes = bytes(EXTENSION_BYTES),
+        policy: IClientPolicy | None = None,
+        clients: int = DEFAULT_CLIENTS,
+        bindAddress: bool = True,
+        report: Report | None = None,
+        counters: Counters | None = None,
+        randomBytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        if len(extension) != EXTENSION_BYTES:
+            raise ValueError(f"an extension has {EXTENSION_BYTES} bytes")
+        self.reactor = reactor
+        self.report = report or Report()
+        self.counters = counters or Counters()
+        self._factory = factory
+        self._policy = policy or AdmitEverybody()
+        self._seconds = monotonic_seconds(reactor)
+        self._name = name
+        self._extension = extension
+        self._identity = identity
+        self._server = Server(
+            keys=identity.keys,
+            name=encode_server_name(name),
+            extension=extension,
+            cookie_nonces=identity.nonces,
+            random_bytes=randomBytes,
+            now=self._seconds(),
+            limit=clients,
+            counters=self.counters,
+            bind_address=bindAddress,
+        )
+        self._connections: dict[Session, ServerConnection] = {}
+        self._deciding: set[Deferred[bool]] = set()
+        self._refused_before = 0
+        self._host = CurveCPAddress(identity.keys.public, name, extension)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return self._server.connections
+
+    def getHost(self) -> CurveCPAddress:
+        """Tell the server's key, name, extension and bound address."""
+        return self._host
+
+    def startProtocol(self) -> None:
+        """Begin to serve: the port is open."""
+        bound = self.transport.getHost()  # type: ignore[union-attr]
+        self._host = CurveCPAddress(
+            key=self._identity.keys.public,
+            name=self._name,
+            extension=self._extension,
+            host=plain_host(bound.host),
+            port=bound.port,
+        )
+        self.send = batch_sender(self.transport, self.counters)
+        self._server.accepting = True
+        self._rotation = self.reactor.callLater(MINUTE, self._rotate)
+
+    def stopProtocol(self) -> None:
+        """End all connections: the port is closed."""
+        self.stopAccepting()
+        self.loseConnections()
+        self._rotation.cancel()
+
+    def stopAccepting(self) -> None:
+        """Let nobody new in."""
+        self._server.accepting = False
+
+    def loseConnections(self) -> None:
+        """End all connections, those under consideration included."""
+        for deferred in tuple(self._deciding):
+            deferred.cancel()
+        for connection in tuple(self._connections.values()):
+            connection.loseConnection()
+
+    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        """Handle a datagram from a port that brings them one by one."""
+        self.datagramsReceived([(datagram, addr)])
+
+    def datagramsReceived(self, datagrams: Sequence[Datagram]) -> None:
+        """Handle the datagrams of one readiness event."""
+        received = self._server.receive(datagrams, self._seconds())
+        if received.replies:
+            self.send(received.replies)
+        for session in received.opened:
+            self._opened(session)
+        connections = self._connections
+        for session, messages in received.messages.items():
+            connection = connections.get(session)
+            if connection is not None:
+                connection.deliver(messages)
+        if self.counters.refused_limit != self._refused_before:
+            self._refused_before = self.counters.refused_limit
+            self.report.error_sometimes(
+                "limit",
+                "{limit} clients are connected; new ones are refused",
+                limit=self._server.limit,
+            )
+
+    def released(self, session: Session) -> None:
+        """Free the slot of a connection that has ended."""
+        if self._connections.pop(session, None) is not None:
+            self._server.close(session)
+            self._report_status()
+
+    def _opened(self, session: Session) -> None:
+        connection = ServerConnection(self, session)
+        self._connections[session] = connection
+        self._report_status()
+        try:
+            verdict = self._policy.admit(connection.getPeer())
+        except Exception:
+            self.report.bug("client policy failed; the client is refused")
+            verdict = False
+        if isinstance(verdict, Deferred):
+            self._deciding.add(verdict)
+            verdict.addTimeout(POLICY_TIMEOUT, self.reactor)
+            verdict.addErrback(self._policy_failed)
+            verdict.addCallback(self._decided, verdict, connection, session)
+        else:
+            self._decide(verdict, connection, session)
+
+    def _policy_failed(self, failure: Failure) -> bool:
+        if self._server.accepting:
+            self.report.error(
+                "client policy failed; the client is refused: {error}",
+                error=failure.getErrorMessage(),
+            )
+        return False
+
+    def _decided(
+        self,
+        verdict: bool,
+        deferred: Deferred[bool],
+        connection: ServerConnection,
+        session: Session,
+    ) -> None:
+        self._deciding.discard(deferred)
+        self._decide(verdict, connection, session)
+
+    def _decide(
+        self, admitted: bool, connection: ServerConnection, session: Session
+    ) -> None:
+        if session not in self._connections:
+            return
+        if not admitted:
+            self._refuse(connection)
+            return
+        try:
+            protocol = self._factory.buildProtocol(connection.getPeer())
+            if protocol is None:
+                self._refuse(connection)
+                return
+            connection.attach(protocol)
+        except OSError as error:
+            self._failed(session, str(error))
+        except Exception:
+            self.report.bug("message protocol failed at its start")
+            self._failed(session, "message protocol failed at its start")
+
+    def _refuse(self, connection: ServerConnection) -> None:
+        self.counters.refused_policy += 1
+        peer = connection.getPeer()
+        self.report.info(
+            "refused {host}:{port} key {key}",
+            host=peer.host,
+            port=peer.port,
+            key=peer.key.hex(),
+        )
+        connection.loseConnection()
+
+    def _failed(self, session: Session, reason: str) -> None:
+        """Give up the slot, such that the same Initiate may try it again."""
+        self.counters.refused_handler += 1
+        self._server.close(session, forget=True)
+        connection = self._connections.pop(session, None)
+        if connection is not None:
+            connection.abortConnection()
+        self._report_status()
+        self.report.error_sometimes(
+            "handler", "unable to start message handler: {reason}", reason=reason
+        )
+
+    def _report_status(self) -> None:
+        self.report.info(
+            "status: {count}/{limit}",
+            count=self._server.connections,
+            limit=self._server.limit,
+        )
+
+    def _rotate(self) -> None:
+        """Retire minute keys on time even when no packets come."""
+        self._server.rotate(self._seconds())
+        self._rotation = self.reactor.callLater(MINUTE, self._rotate)

@@ -1,0 +1,216 @@
+"""A UDP port that moves datagrams in batches and survives every error.
+
+Twisted's own port closes for good at the first errno that it does not know, and
+lets errors of sending through to the caller. On a port that strangers can write
+to, no error may end the service: a failed call is a lost datagram and a count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import CannotListenError, MessageLengthError
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IReactorFDSet,
+    IReadDescriptor,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from curvecp_tx.interfaces import IDatagramBatchTransport
+from curvecp_tx.secure.counters import Counters
+from curvecp_tx.secure.paths import Address, Datagram
+from curvecp_tx.wire.packets import MAX_DATAGRAM_BYTES
+
+BATCH_LIMIT = 64
+"""Datagrams read before the reactor gets its turn. 64 Hellos, the costliest that
+a stranger can send, take some 6 ms."""
+
+RECEIVE_BYTES = MAX_DATAGRAM_BYTES + 1
+"""One more than any packet has, so that a longer one is seen to be too long."""
+
+SOCKET_BUFFER = 4 << 20
+"""Bytes asked of the kernel for each direction: room for the bursts of many
+connections. The kernel grants what its own limit allows."""
+
+# Linux values; the socket module does not name them on every version.
+_IP_MTU_DISCOVER = getattr(socket, "IP_MTU_DISCOVER", 10)
+_IPV6_MTU_DISCOVER = getattr(socket, "IPV6_MTU_DISCOVER", 23)
+_PMTUDISC_DONT = 0
+
+_NOTHING_THERE = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR})
+
+
+class IBatchReceiver(Protocol):
+    """The protocol above a :class:`DatagramPort`."""
+
+    def makeConnection(self, transport: Any) -> None:
+        """Begin; the port is open."""
+
+    def datagramsReceived(self, datagrams: Sequence[Datagram]) -> None:
+        """Take the datagrams of one readiness event."""
+
+    def doStop(self) -> None:
+        """End; the port is closed."""
+
+
+def open_socket(interface: str, port: int) -> socket.socket:
+    """Make and bind a UDP socket.
+
+    :param interface: an IP address of this host. ``::`` takes IPv4, too.
+    :raises CannotListenError: with the reason, if that is impossible.
+    """
+    family = socket.AF_INET6 if ":" in interface else socket.AF_INET
+    sock = None
+    try:
+        flags = socket.AI_NUMERICHOST | socket.AI_PASSIVE
+        found = socket.getaddrinfo(
+            interface, port, family, socket.SOCK_DGRAM, flags=flags
+        )
+        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        sock.setblocking(False)
+        _set_options(sock, family)
+        sock.bind(found[0][4])
+    except (OSError, OverflowError) as error:
+        if sock is not None:
+            sock.close()
+        raise CannotListenError(interface, port, error) from error
+    return sock
+
+
+def _set_options(sock: socket.socket, family: socket.AddressFamily) -> None:
+    """Set what helps; none of it is indispensable."""
+    wanted = [
+        (socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER),
+        (socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER),
+        # Packets fit IPv6's least MTU; on a smaller one, fragments beat loss.
+        (socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT),
+    ]
+    if family == socket.AF_INET6:
+        wanted.append((socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0))
+        wanted.append((socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT))
+    for level, option, value in wanted:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(level, option, value)
+
+
+@implementer(IListeningPort, IReadDescriptor, IDatagramBatchTransport)
+class DatagramPort:
+    """A bound UDP socket under the reactor.
+
+    :param sock: bound and non-blocking; owned by this port from now on.
+    :param protocol: gets ``datagramsReceived`` once per readiness event.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorFDSet,
+        protocol: IBatchReceiver,
+        sock: socket.socket,
+        counters: Counters,
+    ) -> None:
+        self._reactor = reactor
+        self._protocol = protocol
+        self._socket = sock
+        self._counters = counters
+        self._listening = False
+
+    def startListening(self) -> None:
+        """Begin to receive."""
+        self._listening = True
+        self._protocol.makeConnection(self)
+        # The protocol may have had enough already.
+        if self._listening:
+            self._reactor.addReader(self)
+
+    def stopListening(self) -> None:
+        """Stop receiving and close the socket, at once."""
+        if not self._listening:
+            self._socket.close()
+            return
+        self._listening = False
+        self._reactor.removeReader(self)
+        self._socket.close()
+        self._protocol.doStop()
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """Tell the address and port that the socket is bound to."""
+        name = self._socket.getsockname()
+        kind = IPv6Address if self._socket.family == socket.AF_INET6 else IPv4Address
+        return kind("UDP", name[0], name[1])
+
+    def fileno(self) -> int:
+        """Give the socket's descriptor, -1 once closed."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """Name this port in log lines."""
+        return "CurveCP"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close, because the reactor shuts down."""
+        self.stopListening()
+
+    def doRead(self) -> None:
+        """Read what waits, up to a limit, and hand it on as one batch."""
+        batch: list[Datagram] = []
+        receive = self._socket.recvfrom
+        try:
+            while len(batch) < BATCH_LIMIT:
+                batch.append(receive(RECEIVE_BYTES))
+        except OSError as error:
+            if error.errno not in _NOTHING_THERE:
+                self._counters.lost_receive_error += 1
+        if batch:
+            try:
+                self._protocol.datagramsReceived(batch)
+            except Exception:
+                # The reactor would close the port for every other client, too.
+                self._log.failure("while handling datagrams")
+
+    def sendDatagrams(self, datagrams: Sequence[Datagram]) -> None:
+        """Send datagrams; what the kernel does not take is lost and counted."""
+        send = self._socket.sendto
+        sent = 0
+        for datagram, address in datagrams:
+            try:
+                send(datagram, address)
+                sent += 1
+            except OSError:
+                self._counters.lost_send_error += 1
+        self._counters.datagrams_sent += sent
+
+    def write(self, datagram: bytes, address: Address) -> None:
+        """Send one datagram."""
+        self.sendDatagrams([(datagram, address)])
+
+
+def batch_sender(
+    transport: Any, counters: Counters
+) -> Callable[[Sequence[Datagram]], None]:
+    """Give what sends a batch over any UDP transport, and never raises.
+
+    :param transport: a :class:`DatagramPort`, or a port of Twisted's own.
+    """
+    if IDatagramBatchTransport.providedBy(transport):
+        return transport.sendDatagrams  # type: ignore[no-any-return]
+
+    def send_singly(datagrams: Sequence[Datagram]) -> None:
+        for datagram, address in datagrams:
+            try:
+                transport.write(datagram, address)
+            except (OSError, MessageLengthError):
+                counters.lost_send_error += 1
+            else:
+                counters.datagrams_sent += 1
+
+    return send_singly

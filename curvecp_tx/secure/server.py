@@ -1,0 +1,303 @@
+"""What a server does with each datagram.
+
+The connection index is a dictionary by C'; addresses play no part in it, so a
+client may move. A Hello leaves no trace. An Initiate costs symmetric operations
+only until its cookie has opened; then come two Diffie-Hellman operations, and
+whatever fails ends in silence and a count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+
+from curvecp_tx.errors import NoncesExhausted
+from curvecp_tx.secure.boxes import (
+    COOKIE_NONCE,
+    HELLO_NONCE,
+    INITIATE_NONCE,
+    VOUCH_NONCE,
+    KeyPair,
+    RandomBytes,
+    seal,
+    shared_key,
+    unseal,
+)
+from curvecp_tx.secure.cookies import CookieJar
+from curvecp_tx.secure.counters import Counters
+from curvecp_tx.secure.nonces import (
+    LongTermNonceSource,
+    NonceCounter,
+    ReplayWindow,
+    first_nonce,
+)
+from curvecp_tx.secure.paths import Address, Datagram, Path
+from curvecp_tx.secure.session import SERVER, Session
+from curvecp_tx.wire.packets import (
+    CLIENT_MESSAGE_MAGIC,
+    HELLO_MAGIC,
+    INITIATE_MAGIC,
+    MAX_DATAGRAM_BYTES,
+    MESSAGE_UNIT,
+    MIN_CLIENT_MESSAGE_BYTES,
+    RECEIVER_EXTENSION,
+    SHORT_TERM_KEY,
+    Cookie,
+    CookieContents,
+    Hello,
+    Initiate,
+    InitiateContents,
+    server_message_head,
+)
+
+VOUCH_KEY_CACHE = 1024
+"""Clients whose long-term shared key is kept: each hit saves one of the four
+curve operations of a connection."""
+
+_INITIATE_PLAINTEXT_HEAD = 352
+_INITIATE_NONCE = slice(168, 176)
+
+
+@dataclass(slots=True)
+class Received:
+    """What came of one batch of datagrams."""
+
+    replies: list[Datagram] = field(default_factory=list)
+    """Cookies to be sent."""
+    opened: list[Session] = field(default_factory=list)
+    """New connections; the first message of each is under ``messages``."""
+    messages: dict[Session, list[bytes]] = field(default_factory=dict)
+    """Messages in order of arrival, by connection."""
+
+
+class Server:
+    """All connections of one listening port, without the port.
+
+    :param keys: the server's long-term key pair.
+    :param name: the server's name as the 256-byte field of an Initiate.
+    :param extension: the server's 16-byte extension; packets for another one
+        are not ours.
+    :param cookie_nonces: source of nonces under the long-term key.
+    :param limit: how many connections there may be at once.
+    :param bind_address: see :class:`~curvecp_tx.secure.cookies.CookieJar`.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: KeyPair,
+        name: bytes,
+        extension: bytes,
+        cookie_nonces: LongTermNonceSource,
+        random_bytes: RandomBytes,
+        now: float,
+        limit: int,
+        counters: Counters,
+        bind_address: bool = True,
+    ) -> None:
+        self._keys = keys
+        self._name = name
+        self._extension = extension
+        self._cookie_nonces = cookie_nonces
+        self._random_bytes = random_bytes
+        self._jar = CookieJar(
+            random_bytes=random_bytes, now=now, bind_address=bind_address
+        )
+        self._sessions: dict[bytes, Session] = {}
+        self._vouch_key = lru_cache(VOUCH_KEY_CACHE)(
+            partial(shared_key, secret=keys.secret)
+        )
+        self.limit = limit
+        self.accepting = True
+        self.counters = counters
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._sessions)
+
+    def rotate(self, now: float) -> None:
+        """Retire old minute keys; due at least once a minute."""
+        self._jar.rotate(now)
+
+    def close(self, session: Session, *, forget: bool = False) -> None:
+        """Free the connection's slot; its client gets no further answer.
+
+        :param forget: let a retransmitted Initiate open it again, because it
+            never came to anything.
+        """
+        if self._sessions.pop(session.short_term_key, None) is not None and forget:
+            self._jar.forget(session.short_term_key)
+
+    def receive(self, batch: Sequence[Datagram], now: float) -> Received:
+        """Handle a batch of datagrams that arrived at ``now``."""
+        self._jar.rotate(now)
+        counters = self.counters
+        counters.datagrams_received += len(batch)
+        received = Received()
+        extension = self._extension
+        sessions = self._sessions
+        for datagram, address in batch:
+            size = len(datagram)
+            if (
+                size < MIN_CLIENT_MESSAGE_BYTES
+                or size > MAX_DATAGRAM_BYTES
+                or size % MESSAGE_UNIT
+            ):
+                counters.dropped_bad_size += 1
+            elif datagram[RECEIVER_EXTENSION] != extension:
+                counters.dropped_wrong_extension += 1
+            elif address[1] == 0:
+                counters.dropped_bad_source += 1
+            elif datagram[:8] == CLIENT_MESSAGE_MAGIC:
+                session = sessions.get(datagram[SHORT_TERM_KEY])
+                if session is None:
+                    counters.dropped_unknown_connection += 1
+                else:
+                    message = session.open(datagram, address)
+                    if message is not None:
+                        received.messages.setdefault(session, []).append(message)
+            else:
+                self._handshake(datagram, address, received)
+        return received
+
+    def _handshake(self, datagram: bytes, address: Address, received: Received) -> None:
+        magic = datagram[:8]
+        if magic == HELLO_MAGIC:
+            hello = Hello.parse(datagram)
+            if hello is None:
+                self.counters.dropped_bad_size += 1
+            else:
+                self._hello(hello, address, received)
+        elif magic == INITIATE_MAGIC:
+            initiate = Initiate.parse(datagram)
+            if initiate is None:
+                self.counters.dropped_bad_size += 1
+            else:
+                self._initiate(initiate, datagram, address, received)
+        else:
+            self.counters.dropped_bad_magic += 1
+
+    def _hello(self, hello: Hello, address: Address, received: Received) -> None:
+        counters = self.counters
+        key = shared_key(hello.short_term_key, self._keys.secret)
+        if key is None:
+            counters.dropped_low_order_key += 1
+            return
+        nonce = HELLO_NONCE + hello.nonce.to_bytes(8, "little")
+        if unseal(hello.box, nonce, key) is None:
+            counters.dropped_bad_hello += 1
+            return
+        counters.hellos += 1
+        try:
+            cookie_nonce = self._cookie_nonces()
+        except NoncesExhausted:
+            counters.dropped_no_nonce += 1
+            return
+        short_term = KeyPair.generate(self._random_bytes)
+        value = self._jar.seal(
+            client_key=hello.short_term_key,
+            server_secret=short_term.secret,
+            host=address[0],
+            nonce=cookie_nonce,
+        )
+        contents = CookieContents(short_term.public, value).encode()
+        cookie = Cookie(
+            client_extension=hello.client_extension,
+            server_extension=self._extension,
+            nonce=cookie_nonce,
+            box=seal(contents, COOKIE_NONCE + cookie_nonce, key),
+        )
+        counters.cookies += 1
+        received.replies.append((cookie.encode(), address))
+
+    def _initiate(
+        self, initiate: Initiate, datagram: bytes, address: Address, received: Received
+    ) -> None:
+        session = self._sessions.get(initiate.short_term_key)
+        if session is not None:
+            message = session.accept(
+                nonce=initiate.nonce,
+                full_nonce=INITIATE_NONCE + datagram[_INITIATE_NONCE],
+                box=initiate.box,
+                datagram=datagram,
+                address=address,
+                plaintext_head=_INITIATE_PLAINTEXT_HEAD,
+            )
+            if message is not None:
+                received.messages.setdefault(session, []).append(message)
+            return
+        if not self._may_open(initiate.short_term_key):
+            return
+        secret = self._jar.open(
+            initiate.cookie, client_key=initiate.short_term_key, host=address[0]
+        )
+        if secret is None:
+            self.counters.dropped_bad_cookie += 1
+            return
+        key = shared_key(initiate.short_term_key, secret)
+        if key is None:
+            self.counters.dropped_low_order_key += 1
+            return
+        contents = self._verified(initiate, datagram, key)
+        if contents is None:
+            return
+        session = Session(
+            role=SERVER,
+            peer_key=contents.client_key,
+            short_term_key=initiate.short_term_key,
+            shared_key=key,
+            counter=NonceCounter(first_nonce(self._random_bytes)),
+            window=ReplayWindow(initiate.nonce),
+            path=Path(
+                address,
+                initiate.client_extension,
+                validated=self._jar.binds_address,
+            ),
+            head=partial(server_message_head, server_extension=self._extension),
+            counters=self.counters,
+        )
+        session.path.received(len(datagram), contents.message)
+        self._sessions[initiate.short_term_key] = session
+        self._jar.remember(initiate.short_term_key)
+        self.counters.initiates += 1
+        self.counters.connections += 1
+        self.counters.messages_received += 1
+        received.opened.append(session)
+        received.messages[session] = [contents.message]
+
+    def _may_open(self, short_term_key: bytes) -> bool:
+        counters = self.counters
+        if self._jar.was_used(short_term_key):
+            counters.dropped_used_key += 1
+        elif not self.accepting:
+            counters.refused_draining += 1
+        elif len(self._sessions) >= self.limit or self._jar.is_full:
+            counters.refused_limit += 1
+        else:
+            return True
+        return False
+
+    def _verified(
+        self, initiate: Initiate, datagram: bytes, key: bytes
+    ) -> InitiateContents | None:
+        counters = self.counters
+        nonce = INITIATE_NONCE + datagram[_INITIATE_NONCE]
+        plaintext = unseal(initiate.box, nonce, key)
+        if plaintext is None:
+            counters.dropped_bad_initiate += 1
+            return None
+        contents = InitiateContents.parse(plaintext)
+        if contents.server_name != self._name:
+            counters.dropped_wrong_name += 1
+            return None
+        vouch_key = self._vouch_key(contents.client_key)
+        if vouch_key is None:
+            counters.dropped_low_order_key += 1
+            return None
+        vouched = unseal(contents.vouch, VOUCH_NONCE + contents.vouch_nonce, vouch_key)
+        if vouched != initiate.short_term_key:
+            counters.dropped_bad_vouch += 1
+            return None
+        return contents

@@ -1,0 +1,1 @@
+"""What twistd runs: options, services, and how they end."""

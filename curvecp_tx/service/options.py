@@ -1,0 +1,263 @@
+"""The command lines, as usage.Options for twistd and for the console scripts.
+
+They read as the reference's do: options come first and may be clustered, a lone
+``-`` or ``--`` ends them, and from the program's name on everything is the
+program's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from twisted.python import usage
+
+from curvecp_tx._version import __version__
+from curvecp_tx.errors import BadName
+from curvecp_tx.net.listener import DEFAULT_CLIENTS
+from curvecp_tx.net.report import Verbosity
+from curvecp_tx.secure.client import DEFAULT_TIMEOUT
+from curvecp_tx.service.exits import die_of_usage
+from curvecp_tx.wire.names import encode_server_name, parse_extension, parse_key
+
+MAX_CLIENTS = 65535
+MAX_PORT = 65535
+MAX_ADDRESSES = 1000
+"""As many server addresses as the reference takes."""
+
+MAX_DIGITS = 9
+"""Digits of a number, as with the reference: no typing error takes longer."""
+
+
+class CommandOptions(usage.Options):
+    """Options common to the commands, and the exit code 100.
+
+    :cvar command: the name under which messages are written.
+    :cvar summary: one line for each operand, for the usage text.
+    """
+
+    command = ""
+    summary: Sequence[tuple[str, str]] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["verbosity"] = Verbosity.ERRORS
+
+    def opt_quiet(self) -> None:
+        """no error messages"""
+        self["verbosity"] = Verbosity.SILENT
+
+    def opt_errors(self) -> None:
+        """print error messages (default)"""
+        self["verbosity"] = Verbosity.ERRORS
+
+    def opt_verbose(self) -> None:
+        """print extra information"""
+        self["verbosity"] = Verbosity.INFORMATION
+
+    opt_q = opt_quiet
+    opt_Q = opt_errors
+    opt_v = opt_verbose
+
+    def opt_version(self) -> None:
+        """Display the version of curvecp-tx and exit."""
+        print(f"{self.command} (curvecp-tx) {__version__}")
+        raise SystemExit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse a command line; exits with 100 if it makes no sense."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            die_of_usage(self.command, self.usage_lines(), str(error))
+
+    def usage_lines(self) -> str:
+        """Give the short usage text: a line for each option and operand."""
+        return "\n".join(
+            ("how to use:", *(f"  {what}: {text}" for what, text in self.summary))
+        )
+
+    def operands(
+        self, given: Sequence[str], names: Sequence[str]
+    ) -> tuple[list[str], list[str]]:
+        """Split what follows the options into the named operands and the program.
+
+        :raises usage.UsageError: naming the first that is missing.
+        """
+        # getopt takes a lone "-" for an operand; here it ends the options.
+        if given and given[0] == "-":
+            given = given[1:]
+        if len(given) <= len(names):
+            raise usage.UsageError(f"missing {[*names, 'prog'][len(given)]}")
+        return list(given[: len(names)]), list(given[len(names) :])
+
+
+def parse_number(text: str, low: int, high: int, what: str) -> int:
+    """Read a decimal number within bounds.
+
+    :raises usage.UsageError: if it is none, or is out of bounds.
+    """
+    digits = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+    if not digits or not low <= int(text) <= high:
+        raise usage.UsageError(f"{what} must be an integer between {low} and {high}")
+    return int(text)
+
+
+def parse_seconds(text: str, what: str) -> float:
+    """Read a positive, finite number of seconds.
+
+    :raises usage.UsageError: if it is none.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise usage.UsageError(f"{what} must be a positive number of seconds")
+    return seconds
+
+
+def parse_ip(text: str) -> str:
+    """Check an IPv4 or IPv6 address.
+
+    :raises usage.UsageError: if it is none.
+    """
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise usage.UsageError("ip must be an IPv4 or IPv6 address") from None
+
+
+def parse_name(text: str) -> str:
+    """Check a server name.
+
+    :raises usage.UsageError: if it is too long.
+    """
+    try:
+        encode_server_name(text)
+    except BadName:
+        raise usage.UsageError(
+            "sname must be at most 255 bytes, at most 63 bytes between dots"
+        ) from None
+    return text
+
+
+def parse_extension_operand(text: str) -> bytes:
+    """Read a server's extension.
+
+    :raises usage.UsageError: if it is not 32 hexadecimal digits.
+    """
+    extension = parse_extension(text)
+    if extension is None:
+        raise usage.UsageError("ext must be exactly 32 hex characters")
+    return extension
+
+
+class ServerOptions(CommandOptions):
+    """The command line of curvecpserver."""
+
+    command = "curvecpserver"
+    synopsis = "[options] sname keydir ip port ext prog [args...]"
+    longdesc = (
+        "Serves CurveCP clients: starts prog for each of them, with messages from "
+        "the client on descriptor 8 and messages to it on descriptor 9."
+    )
+    summary = (
+        ("-q (optional)", "no error messages"),
+        ("-Q (optional)", "print error messages (default)"),
+        ("-v (optional)", "print extra information"),
+        ("-c n (optional)", f"allow n clients at once (default {DEFAULT_CLIENTS})"),
+        ("-1 (optional)", "print the UDP port when it is bound"),
+        ("sname", "server's name"),
+        ("keydir", "use this public-key directory"),
+        ("ip", "server's IP address"),
+        ("port", "server's UDP port"),
+        ("ext", "server's extension"),
+        ("prog", "run this server"),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["clients"] = DEFAULT_CLIENTS
+        self["print-port"] = False
+
+    def opt_clients(self, n: str) -> None:
+        """allow at most n clients at once (default 100)"""
+        self["clients"] = parse_number(n, 1, MAX_CLIENTS, "n")
+
+    opt_c = opt_clients
+
+    def opt_print_port(self) -> None:
+        """print the UDP port on standard output when it is bound"""
+        self["print-port"] = True
+
+    opt_1 = opt_print_port
+
+    def parseArgs(self, *operands: str) -> None:
+        """Read the operands."""
+        names = ("sname", "keydir", "ip", "port", "ext")
+        (name, keydir, ip, port, ext), program = self.operands(operands, names)
+        self["name"] = parse_name(name)
+        self["keydir"] = keydir
+        self["interface"] = parse_ip(ip)
+        self["port"] = parse_number(port, 0, MAX_PORT, "port")
+        self["extension"] = parse_extension_operand(ext)
+        self["program"] = program
+
+
+class ClientOptions(CommandOptions):
+    """The command line of curvecpclient."""
+
+    command = "curvecpclient"
+    synopsis = "[options] sname pk ip[,ip...] port ext prog [args...]"
+    longdesc = (
+        "Connects to a CurveCP server and runs prog, with messages from the server "
+        "on descriptor 8 and messages to it on descriptor 9."
+    )
+    summary = (
+        ("-q (optional)", "no error messages"),
+        ("-Q (optional)", "print error messages (default)"),
+        ("-v (optional)", "print extra information"),
+        ("-c keydir (optional)", "use this public-key directory"),
+        ("-t seconds (optional)", "connect within this time (default 60)"),
+        ("sname", "server's name"),
+        ("pk", "server's public key"),
+        ("ip", "server's IP address"),
+        ("port", "server's UDP port"),
+        ("ext", "server's extension"),
+        ("prog", "run this client"),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["keydir"] = None
+        self["timeout"] = DEFAULT_TIMEOUT
+
+    def opt_keydir(self, keydir: str) -> None:
+        """use the key in this directory; without, one made for the occasion"""
+        self["keydir"] = keydir
+
+    opt_c = opt_keydir
+
+    def opt_timeout(self, seconds: str) -> None:
+        """give up when there is no connection after so many seconds (default 60)"""
+        self["timeout"] = parse_seconds(seconds, "timeout")
+
+    opt_t = opt_timeout
+
+    def parseArgs(self, *operands: str) -> None:
+        """Read the operands."""
+        names = ("sname", "pk", "ip", "port", "ext")
+        (name, pk, ips, port, ext), program = self.operands(operands, names)
+        self["name"] = parse_name(name)
+        key = parse_key(pk)
+        if key is None:
+            raise usage.UsageError("pk must be exactly 64 hex characters")
+        self["key"] = key
+        hosts = ips.split(",")
+        if len(hosts) > MAX_ADDRESSES:
+            raise usage.UsageError(f"ip must be at most {MAX_ADDRESSES} addresses")
+        self["hosts"] = [parse_ip(ip) for ip in hosts]
+        self["port"] = parse_number(port, 1, MAX_PORT, "port")
+        self["extension"] = parse_extension_operand(ext)
+        self["program"] = program
