@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from twisted.internet.interfaces import IAddress
 from zope.interface import implementer
@@ -18,7 +18,7 @@ def plain_host(host: str) -> str:
 
 
 @implementer(IAddress)
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CurveCPAddress:
     """One end of a CurveCP connection.
 
@@ -32,9 +32,16 @@ class CurveCPAddress:
 
     key: bytes
     name: str | None
-    extension: bytes = field(default=bytes(16))
+    extension: bytes = bytes(16)
     host: str = ""
     port: int = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"CurveCPAddress(key={self.key.hex()!r}, name={self.name!r}, "
+            f"extension={self.extension.hex()!r}, host={self.host!r}, "
+            f"port={self.port})"
+        )
 
     def variables(self, prefix: str) -> dict[str, str]:
         """Give environment variables ``{prefix}IP``, ``…PORT``, ``…KEY`` and so on."""

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
-    IReactorCore,
     IReactorFDSet,
     IReactorProcess,
     IReactorTime,
@@ -25,7 +24,7 @@ from zope.interface import Attribute, Interface
 from curvecp_tx.address import CurveCPAddress
 
 
-class ICurveCPReactor(IReactorCore, IReactorFDSet, IReactorProcess, IReactorTime):
+class ICurveCPReactor(IReactorFDSet, IReactorProcess, IReactorTime):
     """What of a reactor this package uses; every POSIX reactor has it."""
 
 

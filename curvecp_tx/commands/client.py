@@ -30,7 +30,7 @@ def connect(options: ClientOptions) -> int:
     """Run the client that a command line asks for, and give its exit code."""
     from twisted.internet import reactor
 
-    make_monotonic(reactor)  # type: ignore[arg-type]
+    make_monotonic(reactor)
     keydir = options["keydir"]
     try:
         service = CurveCPClientService(
@@ -53,7 +53,7 @@ def connect(options: ClientOptions) -> int:
         codes.append(code)
         # A signal may have begun to stop it already.
         with suppress(ReactorNotRunning):
-            reactor.stop()  # type: ignore[attr-defined]
+            reactor.stop()
 
     service.ended.addCallback(ended)
     run(service)

@@ -202,7 +202,7 @@ def batch_sender(
     :param transport: a :class:`DatagramPort`, or a port of Twisted's own.
     """
     if IDatagramBatchTransport.providedBy(transport):
-        return transport.sendDatagrams  # type: ignore[no-any-return]
+        return transport.sendDatagrams
 
     def send_singly(datagrams: Sequence[Datagram]) -> None:
         for datagram, address in datagrams:

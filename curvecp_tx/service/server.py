@@ -54,7 +54,7 @@ class CurveCPServerService(Service):
         directory: str | None = None,
         report: Report | None = None,
     ) -> None:
-        report = report or Report()
+        self._report = report = report or Report()
         self._reactor = reactor
         self._interface = interface
         self._port_number = port
@@ -116,10 +116,17 @@ class CurveCPServerService(Service):
             self._port.stopListening()
         self._port = self._socket = None
         yield self.programs.whenAllEnded()
+        counted = {k: n for k, n in self.counters.as_dict().items() if n}
+        self._report.info("counters: {counted}", counted=counted)
+
+
+def _print_now(text: str) -> None:
+    """Print past the buffer: whoever waits for the line reads a pipe or a file."""
+    print(text, flush=True)
 
 
 def makeService(
-    options: ServerOptions, show: Callable[[str], object] = print
+    options: ServerOptions, show: Callable[[str], object] = _print_now
 ) -> CurveCPServerService:
     """Make the service that a command line asks for, its port bound.
 
@@ -129,7 +136,7 @@ def makeService(
     from twisted.internet import reactor
 
     command, silent = options.command, options["verbosity"] == 0
-    make_monotonic(reactor)  # type: ignore[arg-type]
+    make_monotonic(reactor)
     try:
         service = CurveCPServerService(
             reactor,  # type: ignore[arg-type]
