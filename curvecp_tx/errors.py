@@ -17,7 +17,8 @@ class CurveCPError(Exception):
         self.detail = detail
 
     def __str__(self) -> str:
-        text = (type(self).__doc__ or "").splitlines()[0]
+        # Others' subclasses may have no docstring, and python -OO leaves none.
+        text = (type(self).__doc__ or type(self).__name__).splitlines()[0]
         return f"{text}: {self.detail}" if self.detail else text
 
 
@@ -74,3 +75,23 @@ class RefusedByPolicy(ConnectionFailure):
 
 class ConnectionEnded(CurveCPError):
     """connection ended"""
+
+
+class StreamFailed(ConnectionFailure):
+    """stream failed"""
+
+
+class StreamBroken(StreamFailed):
+    """peer broke the stream protocol"""
+
+
+class PeerFailed(StreamFailed):
+    """peer reports a failure"""
+
+
+class StreamTimedOut(StreamFailed):
+    """peer has not answered for too long"""
+
+
+class StreamAborted(StreamFailed):
+    """stream was aborted on this side"""

@@ -99,8 +99,7 @@ class MemoryNetwork:
     def attach(self, protocol: IBatchReceiver, host: str, port: int) -> MemoryPort:
         """Open a port at an address for a datagram protocol."""
         opened = MemoryPort(self, protocol, (host, port))
-        self.bind(opened)
-        protocol.makeConnection(opened)
+        opened.startListening()
         return opened
 
     def bind(self, port: MemoryPort) -> None:
@@ -129,7 +128,7 @@ class MemoryNetwork:
             copies = 2
         for _ in range(copies):
             arriving = datagram
-            if chance() < conditions.corrupt:
+            if datagram and chance() < conditions.corrupt:
                 traffic.corrupted += 1
                 arriving = self._flip_bit(datagram)
             delay = conditions.delay + chance() * conditions.jitter
@@ -164,23 +163,37 @@ class MemoryPort:
         self._network = network
         self._protocol = protocol
         self._inbox: list[Datagram] = []
-        self._open = True
+        self._open = False
+        self._started = False
 
     def rebind(self, host: str, port: int) -> None:
         """Move to another address, as a client does that changes networks."""
+        before = self.address
         self._network.unbind(self)
         self.address = (host, port)
-        self._network.bind(self)
+        try:
+            self._network.bind(self)
+        except ValueError:
+            self.address = before
+            self._network.bind(self)
+            raise
 
     def startListening(self) -> None:
-        """Do nothing: a port is open from the start."""
+        """Open the port."""
+        self._network.bind(self)
+        self._open = True
+        self._protocol.makeConnection(self)
+        self._started = True
+        if not self._open:
+            self._protocol.doStop()
 
     def stopListening(self) -> None:
         """Close the port."""
         if self._open:
             self._open = False
             self._network.unbind(self)
-            self._protocol.doStop()
+            if self._started:
+                self._protocol.doStop()
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """Tell the address."""

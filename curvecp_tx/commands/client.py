@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
-from twisted.internet.error import ReactorNotRunning
-
-from curvecp_tx.commands.console import fill_standard_descriptors, run, start_logging
+from curvecp_tx.commands.console import (
+    fill_standard_descriptors,
+    run_to_end,
+    start_logging,
+)
 from curvecp_tx.errors import CurveCPError
 from curvecp_tx.net.clock import make_monotonic
 from curvecp_tx.net.keydir import Identity
 from curvecp_tx.net.report import Report
 from curvecp_tx.service.client import CurveCPClientService
-from curvecp_tx.service.exits import FAILURE, die
+from curvecp_tx.service.exits import die
 from curvecp_tx.service.options import ClientOptions
 
 
@@ -47,17 +48,7 @@ def connect(options: ClientOptions) -> int:
         )
     except CurveCPError as error:
         die(options.command, str(error), silent=options["verbosity"] == 0)
-    codes: list[int] = []
-
-    def ended(code: int) -> None:
-        codes.append(code)
-        # A signal may have begun to stop it already.
-        with suppress(ReactorNotRunning):
-            reactor.stop()
-
-    service.ended.addCallback(ended)
-    run(service)
-    return codes[0] if codes else FAILURE
+    return run_to_end(service, service.ended)
 
 
 if __name__ == "__main__":

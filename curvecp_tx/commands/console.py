@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from typing import Any, cast
 
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.logger import (
     FilteringLogObserver,
@@ -20,7 +23,7 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from curvecp_tx.net.report import Verbosity
-from curvecp_tx.service.exits import say
+from curvecp_tx.service.exits import FAILURE, say
 
 
 def fill_standard_descriptors() -> None:
@@ -79,3 +82,20 @@ def run(service: IService) -> None:
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.callWhenRunning(start)
     reactor.run()
+
+
+def run_to_end(service: IService, ended: Deferred[int]) -> int:
+    """Run a service until it has an exit code, or a signal ends it; give the code."""
+    from twisted.internet import reactor as installed
+
+    codes: list[int] = []
+
+    def stop(code: int) -> None:
+        codes.append(code)
+        # A signal may have begun to stop it already.
+        with suppress(ReactorNotRunning):
+            cast(Any, installed).stop()
+
+    ended.addCallback(stop)
+    run(service)
+    return codes[0] if codes else FAILURE

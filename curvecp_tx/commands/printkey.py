@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         key = read_public_key(path)
     except KeyDirectoryError as error:
         die(COMMAND, str(error))
+    if sys.stdout is None:
+        die(COMMAND, "unable to write output: it is closed")
     try:
         sys.stdout.write(f"{key.hex()}\n")
         sys.stdout.flush()

@@ -9,30 +9,32 @@ program's pipes; if it does not end by itself, SIGTERM and then SIGKILL follow.
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import (
-    ConnectionDone,
-    ProcessExitedAlready,
-    ProcessTerminated,
-)
-from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from curvecp_tx.address import CurveCPAddress, handler_environment
-from curvecp_tx.errors import BadMessageSize, HandlerFailed, ProgramNotFound
+from curvecp_tx.errors import BadMessageSize, HandlerFailed
 from curvecp_tx.interfaces import (
     ICurveCPReactor,
     IMessageProtocol,
     IMessageProtocolFactory,
     IMessageTransport,
+)
+from curvecp_tx.net.ending import (
+    FAULT_PATIENCE,
+    SERVER_PATIENCE,
+    Escalation,
+    Patience,
+    ProcessWatch,
+    ProgramEnd,
+    Running,
+    encoded,
+    find_program,
+    inheritable,
 )
 from curvecp_tx.net.pipes import MessageReader, MessageWriter, open_pipe
 from curvecp_tx.net.report import Report
@@ -40,61 +42,6 @@ from curvecp_tx.secure.counters import Counters
 
 MESSAGES_IN = 8
 MESSAGES_OUT = 9
-
-KILLED_STATUS = 111
-"""What a program killed by a signal counts as, where an exit status is needed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a program may take to end.
-
-    :ivar terminate: seconds from the end of its connection, which closes its
-        pipes, to SIGTERM.
-    :ivar kill: seconds from there to SIGKILL.
-    """
-
-    terminate: float
-    kill: float
-
-
-SERVER_PATIENCE = Patience(terminate=5.0, kill=5.0)
-"""Time to notice the end of the pipes and to write something down."""
-
-CLIENT_PATIENCE = Patience(terminate=10.0, kill=1.0)
-"""A client has nobody else to serve, and lets its program finish."""
-
-FAULT_PATIENCE = Patience(terminate=0.0, kill=5.0)
-"""A program that has broken the framing has nothing more to say."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProgramEnd:
-    """How a program ended: with an exit status, or by a signal."""
-
-    status: int | None
-    signal: int | None
-
-    @property
-    def exit_code(self) -> int:
-        """The status to pass on: the program's own, or 111 after a signal."""
-        return KILLED_STATUS if self.status is None else self.status
-
-    def __str__(self) -> str:
-        if self.status is None:
-            return f"signal {self.signal}"
-        return f"status {self.status}"
-
-
-def find_program(name: str) -> str:
-    """Find an executable on PATH, once, before any connection needs it.
-
-    :raises ProgramNotFound: if there is none.
-    """
-    found = shutil.which(name)
-    if found is None:
-        raise ProgramNotFound(name)
-    return os.path.abspath(found)
 
 
 @implementer(IMessageProtocolFactory)
@@ -128,34 +75,11 @@ class HandlerProgramFactory:
         self.patience = patience
         self.report = report or Report()
         self.counters = counters or Counters()
-        self.running: set[HandlerProgram] = set()
-        self._waiting: list[Deferred[None]] = []
+        self.running: Running[HandlerProgram] = Running()
 
     def buildProtocol(self, address: CurveCPAddress) -> HandlerProgram:
         """Make the handler of one connection; it starts with ``makeConnection``."""
         return HandlerProgram(self)
-
-    def whenAllEnded(self) -> Deferred[None]:
-        """Give a Deferred that fires when no program is running any more."""
-        deferred: Deferred[None] = Deferred()
-        if self.running:
-            self._waiting.append(deferred)
-        else:
-            deferred.callback(None)
-        return deferred
-
-    def killAll(self) -> None:
-        """Kill what is still running."""
-        for program in tuple(self.running):
-            program.kill()
-
-    def programEnded(self, program: HandlerProgram) -> None:
-        """Take note that a program is gone."""
-        self.running.discard(program)
-        if not self.running:
-            waiting, self._waiting = self._waiting, []
-            for deferred in waiting:
-                deferred.callback(None)
 
 
 @implementer(IMessageProtocol)
@@ -172,10 +96,10 @@ class HandlerProgram:
         self.problem: HandlerFailed | None = None
         self.lost: Failure | None = None
         self._factory = factory
-        self._reactor = factory.reactor
+        self.reactor = factory.reactor
         self._patience = factory.patience
-        self._process: _Process | None = None
-        self._escalation: IDelayedCall | None = None
+        self._escalation: Escalation | None = None
+        self._running = False
         self._connected = False
 
     def makeConnection(self, transport: IMessageTransport) -> None:
@@ -213,10 +137,7 @@ class HandlerProgram:
         self._writer.close()
         patience = self._patience
         if not reason.check(ConnectionDone):
-            patience = Patience(
-                min(patience.terminate, FAULT_PATIENCE.terminate),
-                min(patience.kill, FAULT_PATIENCE.kill),
-            )
+            patience = patience.no_more_than(FAULT_PATIENCE)
         self._end_within(patience)
 
     def disconnect(self, patience: Patience) -> None:
@@ -229,29 +150,28 @@ class HandlerProgram:
 
     def kill(self) -> None:
         """End the process by force."""
-        self._signal("KILL")
+        if self._running and self._escalation is not None:
+            self._escalation.kill()
 
     def _start(self) -> None:
         factory = self._factory
         transport = self._transport
-        environment = _inheritable(
-            os.environ if factory.environment is None else factory.environment
-        )
+        environment = inheritable(factory.environment)
         environment.update(
             handler_environment(transport.getHost(), transport.getPeer())
         )
         opened: list[int] = []
-        process = _Process(self)
+        process = ProcessWatch()
         try:
             theirs_in, ours_out = open_pipe()
             opened += theirs_in, ours_out
             ours_in, theirs_out = open_pipe()
             opened += ours_in, theirs_out
-            spawned = self._reactor.spawnProcess(
+            spawned = self.reactor.spawnProcess(
                 process,
                 os.fsencode(factory.executable),
                 [os.fsencode(argument) for argument in factory.arguments],
-                {os.fsencode(k): os.fsencode(v) for k, v in environment.items()},
+                encoded(environment),
                 factory.directory,
                 childFDs={
                     0: 0,
@@ -267,16 +187,14 @@ class HandlerProgram:
         _close_all((theirs_in, theirs_out))
         self._writer = MessageWriter(ours_out)
         self._reader = MessageReader(
-            self._reactor, ours_in, self._messagesWritten, self._outputEnded
+            self.reactor, ours_in, self._messagesWritten, self._outputEnded
         )
         self._reader.start()
-        self._pid = spawned.pid
-        if process.end is None:
-            self._process = process
-            factory.running.add(self)
-        else:
-            # It was so quick that its end was seen before its beginning.
-            self._reactor.callLater(0, self._processEnded, process.end)
+        self._pid = process.pid
+        self._escalation = Escalation(self.reactor, spawned)
+        self._running = True
+        factory.running.add(self)
+        process.watch(self.reactor, self.exited)
 
     def _messagesWritten(self, messages: Sequence[bytes]) -> None:
         try:
@@ -296,65 +214,21 @@ class HandlerProgram:
             self._factory.report.error("pid {pid}: {why}", pid=self._pid, why=problem)
         self._transport.abortConnection()
 
-    def _processEnded(self, end: ProgramEnd) -> None:
-        self._process = None
-        if self._escalation is not None and self._escalation.active():
+    def exited(self, end: ProgramEnd) -> None:
+        """Take note that the process is gone; what it wrote still counts."""
+        self._running = False
+        if self._escalation is not None:
             self._escalation.cancel()
         if self._connected:
             self._reader.drain()
             self._transport.loseConnection()
         self._factory.report.info("end {pid} {end}", pid=self._pid, end=end)
-        self._factory.programEnded(self)
+        self._factory.running.remove(self)
         self.ended.callback(end)
 
     def _end_within(self, patience: Patience) -> None:
-        if self._process is None:
-            return
-        if patience.terminate:
-            self._later(patience.terminate, partial(self._terminate, patience.kill))
-        else:
-            self._terminate(patience.kill)
-
-    def _terminate(self, kill_after: float) -> None:
-        self._signal("TERM")
-        self._later(kill_after, self.kill)
-
-    def _later(self, delay: float, step: Callable[[], None]) -> None:
-        if self._escalation is not None and self._escalation.active():
-            self._escalation.cancel()
-        self._escalation = self._reactor.callLater(delay, step)
-
-    def _signal(self, name: str) -> None:
-        if self._process is not None and self._process.transport is not None:
-            with suppress(ProcessExitedAlready):
-                self._process.transport.signalProcess(name)
-
-
-class _Process(ProcessProtocol):
-    """Hears of the end of a process.
-
-    The end may come before ``spawnProcess`` has returned, and thus before the
-    handler knows of this object.
-    """
-
-    def __init__(self, handler: HandlerProgram) -> None:
-        self._handler = handler
-        self.end: ProgramEnd | None = None
-
-    def processExited(self, reason: Failure) -> None:
-        """Pass on how it ended. Its descendants, if any, do not matter."""
-        value = reason.value
-        if isinstance(value, ProcessTerminated):
-            self.end = ProgramEnd(value.exitCode, value.signal)
-        else:
-            self.end = ProgramEnd(0, None)
-        if self._handler._process is self:
-            self._handler._processEnded(self.end)
-
-
-def _inheritable(environment: Mapping[str, str]) -> dict[str, str]:
-    """Leave out what would make a program take our descriptors for its own."""
-    return {k: v for k, v in environment.items() if not k.startswith("LISTEN_")}
+        if self._running and self._escalation is not None:
+            self._escalation.begin(patience)
 
 
 def _close_all(descriptors: Iterable[int]) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
@@ -98,6 +99,7 @@ class MessageDialer(DatagramProtocol):
         self._encoded_name = encode_server_name(serverName)
         self._server_extension = serverExtension
         self._addresses = addresses
+        self._last_address = addresses[0]
         self._extension = extension or ExtensionFile()
         self._timeout = timeout
         self._random_bytes = randomBytes
@@ -109,7 +111,8 @@ class MessageDialer(DatagramProtocol):
 
     def getPeer(self) -> CurveCPAddress:
         """Tell who the server is, and where."""
-        where = self._addresses[0] if self._client is None else self._client.path
+        client = self._client
+        where = self._last_address if client is None else client.path
         return CurveCPAddress(
             key=self._server_key,
             name=self._server_name,
@@ -120,17 +123,18 @@ class MessageDialer(DatagramProtocol):
 
     def getHost(self) -> CurveCPAddress:
         """Tell our own key and address."""
-        bound = self.transport.getHost()  # type: ignore[union-attr]
         return CurveCPAddress(
             key=self._identity.keys.public,
             name=None,
             extension=self._extension.read(self._seconds()),
-            host=plain_host(bound.host),
-            port=bound.port,
+            host=plain_host(self._bound.host),
+            port=self._bound.port,
         )
 
     def startProtocol(self) -> None:
         """Say Hello: the port is open."""
+        # Kept, because a protocol may still ask when the port is closed.
+        self._bound = self.transport.getHost()  # type: ignore[union-attr]
         self._send = batch_sender(self.transport, self.counters)
         now = self._seconds()
         try:
@@ -154,12 +158,15 @@ class MessageDialer(DatagramProtocol):
 
     def stopProtocol(self) -> None:
         """End the connection: the port is closed."""
-        if self._connection is not None:
-            self._connection.loseConnection()
+        # Without a machine, it was our own end that closed the port.
+        if self._client is not None:
+            self._finish(Failure(ConnectionDone()))
 
     def disconnect(self) -> None:
         """Stop everything that goes on for the connection."""
-        self._client = None
+        if self._client is not None:
+            self._last_address = self._client.path
+            self._client = None
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
@@ -225,6 +232,9 @@ class MessageDialer(DatagramProtocol):
             protocol = self._factory.buildProtocol(peer)
             if protocol is None:
                 raise RefusedByPolicy("by the protocol factory")
+            if self._client is None:
+                # The factory has cancelled the attempt.
+                return
             self._connection = connection
             connection.attach(protocol)
         except Exception:
@@ -244,7 +254,10 @@ class MessageDialer(DatagramProtocol):
             self.connected.errback(reason)
 
     def _cancelled(self, deferred: Deferred[IMessageProtocol]) -> None:
-        self.disconnect()
+        if self._connection is not None:
+            self._connection.abortConnection()
+        else:
+            self.disconnect()
 
     def _arm(self, client: Client, now: float) -> None:
         deadline = client.next_deadline()

@@ -25,6 +25,7 @@ from curvecp_tx.secure.paths import Address
 
 ANY_IPV4 = "0.0.0.0"  # noqa: S104 - a server's usual place
 ANY_IPV6 = "::"
+MAX_PORT = 65535
 
 
 @implementer(IListeningPort)
@@ -32,11 +33,13 @@ class MessagePort:
     """A server's open port.
 
     :ivar listener: the protocol under it, which knows the connections.
+    :ivar whenStopped: fires when the port has been closed.
     """
 
     def __init__(self, port: DatagramPort, listener: MessageListener) -> None:
         self._port = port
         self.listener = listener
+        self.whenStopped: Deferred[None] = Deferred()
 
     @property
     def counters(self) -> Counters:
@@ -50,6 +53,8 @@ class MessagePort:
     def stopListening(self) -> Deferred[None]:
         """End all connections and close the port."""
         self._port.stopListening()
+        if not self.whenStopped.called:
+            self.whenStopped.callback(None)
         return succeed(None)
 
     def getHost(self) -> CurveCPAddress:
@@ -167,8 +172,13 @@ def resolve(hosts: Iterable[str], port: int) -> tuple[str, list[Address]]:
 
     :return: the address to bind that socket to, and the socket addresses.
     :raises OSError: if one of ``hosts`` is no IP address.
+    :raises ValueError: if there are none, or ``port`` is no port number.
     """
+    if not 1 <= port <= MAX_PORT:
+        raise ValueError(f"port number must be 1 to {MAX_PORT}, not {port}")
     hosts = list(hosts)
+    if not hosts:
+        raise ValueError("no address to dial")
     if not any(":" in host for host in hosts):
         family, interface = socket.AF_INET, ANY_IPV4
     else:

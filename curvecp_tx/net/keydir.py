@@ -115,7 +115,7 @@ class KeyDirectory:
             raise _unusable(path, PRIVATE, "no such directory")
         secret = _read_file(path, SECRET_KEY, KEY_BYTES, private=True)
         nonce_key = _read_file(path, NONCE_KEY, KEY_BYTES, private=True)
-        _read_file(path, LOCK, None)
+        _check_lock(path)
         _read_file(path, NONCE_COUNTER, COUNTER_BYTES)
         keys = KeyPair.from_secret(secret)
         if not hmac.compare_digest(keys.public, public):
@@ -189,6 +189,7 @@ def make_key_directory(
         os.chmod(path, 0o755)  # noqa: S103 - holds a public key
         private = os.path.join(path, PRIVATE)
         os.mkdir(private, 0o700)
+        os.chmod(private, 0o700)
         _create_file(path, PUBLIC_KEY, keys.public, 0o644)
         _create_file(path, SECRET_KEY, keys.secret, 0o600)
         _create_file(path, LOCK, b"\0", 0o600)
@@ -236,10 +237,8 @@ def _write(
         os.fsync(descriptor)
 
 
-def _read_file(
-    path: str, name: str, size: int | None, *, private: bool = False
-) -> bytes:
-    """Read a small file; ``size`` is what it must have, ``None`` for any.
+def _read_file(path: str, name: str, size: int, *, private: bool = False) -> bytes:
+    """Read a small file; ``size`` is what it must have.
 
     :raises KeyDirectoryError: naming the file and what is wrong with it.
     """
@@ -249,12 +248,23 @@ def _read_file(
             content = file.read(KEY_BYTES + 1)
     except OSError as error:
         raise _unusable(path, name, _reason(error)) from error
-    if size is not None and len(content) != size:
+    if len(content) != size:
         found = f"over {KEY_BYTES}" if len(content) > KEY_BYTES else str(len(content))
         raise _unusable(path, name, f"must have {size} bytes, has {found}")
     if private and mode & _WORLD_READABLE:
         raise _unusable(path, name, "must be secret, but is open to everybody")
     return content
+
+
+def _check_lock(path: str) -> None:
+    """See that there is a file to lock."""
+    # Not by opening it: the close would end a lock that another thread holds.
+    try:
+        mode = os.stat(os.path.join(path, LOCK)).st_mode
+    except OSError as error:
+        raise _unusable(path, LOCK, _reason(error)) from error
+    if not stat.S_ISREG(mode):
+        raise _unusable(path, LOCK, "not a regular file")
 
 
 @contextmanager
@@ -269,7 +279,7 @@ def _locked(path: str, patience: float) -> Iterator[None]:
         except OSError as error:
             raise _unusable(path, LOCK, _reason(error)) from error
         try:
-            while not _try_lock(descriptor):
+            while not _try_lock(path, descriptor):
                 if time.monotonic() >= deadline:
                     raise _unusable(path, LOCK, "held by another process")
                 time.sleep(_LOCK_POLL)
@@ -280,13 +290,13 @@ def _locked(path: str, patience: float) -> Iterator[None]:
         _in_this_process.release()
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(path: str, descriptor: int) -> bool:
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             return False
-        raise
+        raise _unusable(path, LOCK, f"cannot be locked: {_reason(error)}") from error
     return True
 
 

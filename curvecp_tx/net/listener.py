@@ -189,7 +189,12 @@ class MessageListener(DatagramProtocol):
         if received.replies:
             self.send(received.replies)
         for session in received.opened:
-            self._opened(session)
+            if self._server.accepting:
+                self._opened(session)
+            else:
+                # What was done for an earlier one has put an end to it all.
+                self.counters.refused_draining += 1
+                self._server.close(session, forget=True)
         connections = self._connections
         for session, messages in received.messages.items():
             connection = connections.get(session)
@@ -199,7 +204,7 @@ class MessageListener(DatagramProtocol):
             self._refused_before = self.counters.refused_limit
             self.report.error_sometimes(
                 "limit",
-                "{limit} clients are connected; new ones are refused",
+                "the limit of {limit} clients is reached; new ones are refused",
                 limit=self._server.limit,
             )
 
@@ -256,8 +261,8 @@ class MessageListener(DatagramProtocol):
             protocol = self._factory.buildProtocol(connection.getPeer())
             if protocol is None:
                 self._refuse(connection)
-                return
-            connection.attach(protocol)
+            elif session in self._connections:
+                connection.attach(protocol)
         except OSError as error:
             self._failed(session, str(error))
         except Exception:

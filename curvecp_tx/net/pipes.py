@@ -134,7 +134,8 @@ class MessageReader:
         return "CurveCP message handler"
 
     def connectionLost(self, reason: Failure) -> None:
-        """Close, because the reactor says so."""
+        """Read to the end: an empty pipe without writers is only reported so."""
+        self.drain()
         self.close()
 
     def close(self) -> None:

@@ -71,14 +71,16 @@ def open_socket(interface: str, port: int) -> socket.socket:
     sock = None
     try:
         flags = socket.AI_NUMERICHOST | socket.AI_PASSIVE
+        # Not with the port: the resolver takes 70000 for 4464, bind refuses it.
         found = socket.getaddrinfo(
-            interface, port, family, socket.SOCK_DGRAM, flags=flags
+            interface, None, family, socket.SOCK_DGRAM, flags=flags
         )
+        host, _, *scope = found[0][4]
         sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         sock.setblocking(False)
         _set_options(sock, family)
-        sock.bind(found[0][4])
-    except (OSError, OverflowError) as error:
+        sock.bind((host, port, *scope))
+    except (OSError, OverflowError, UnicodeError) as error:
         if sock is not None:
             sock.close()
         raise CannotListenError(interface, port, error) from error
@@ -123,14 +125,18 @@ class DatagramPort:
         self._socket = sock
         self._counters = counters
         self._listening = False
+        self._started = False
 
     def startListening(self) -> None:
         """Begin to receive."""
         self._listening = True
         self._protocol.makeConnection(self)
-        # The protocol may have had enough already.
+        self._started = True
         if self._listening:
             self._reactor.addReader(self)
+        else:
+            # It had enough at once; Twisted's protocols cannot end in their start.
+            self._protocol.doStop()
 
     def stopListening(self) -> None:
         """Stop receiving and close the socket, at once."""
@@ -140,7 +146,8 @@ class DatagramPort:
         self._listening = False
         self._reactor.removeReader(self)
         self._socket.close()
-        self._protocol.doStop()
+        if self._started:
+            self._protocol.doStop()
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """Tell the address and port that the socket is bound to."""

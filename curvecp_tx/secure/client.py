@@ -40,6 +40,7 @@ from curvecp_tx.secure.boxes import (
 )
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.secure.nonces import (
+    REPLAY_WINDOW,
     LongTermNonceSource,
     NonceCounter,
     ReplayWindow,
@@ -248,7 +249,10 @@ class Client:
                 self.counters.lost_waiting_full += 1
 
     def receive(self, batch: Sequence[Datagram], now: float) -> None:
-        """Handle a batch of datagrams that arrived at ``now``."""
+        """Handle a batch of datagrams that arrived at ``now``.
+
+        :raises NoncesExhausted: when there is no nonce left for the vouch.
+        """
         counters = self.counters
         counters.datagrams_received += len(batch)
         for datagram, address in batch:
@@ -328,6 +332,7 @@ class Client:
         if key is None:
             self.counters.dropped_low_order_key += 1
             return
+        vouch_nonce = self._vouch_nonces()
         self.counters.cookies += 1
         self._had_cookie = True
         self.phase = Phase.INITIATE
@@ -337,9 +342,9 @@ class Client:
         self._addresses = self._addresses[at:] + self._addresses[:at]
         self._session_key = key
         self._cookie = contents.value
-        self._vouch_nonce = self._vouch_nonces()
+        self._vouch_nonce = vouch_nonce
         self._vouch = seal(
-            self._short_term.public, VOUCH_NONCE + self._vouch_nonce, self._vouch_key
+            self._short_term.public, VOUCH_NONCE + vouch_nonce, self._vouch_key
         )
         self._initiate_wait = INITIATE_WAIT
         self._next_send = now + self._initiate_wait * self._stretch()
@@ -400,8 +405,8 @@ class Client:
             short_term_key=self._short_term.public,
             shared_key=self._session_key,
             counter=self._counter,
-            # One below the packet's own: it is the first to be marked.
-            window=ReplayWindow(nonce - 1),
+            # So far below that the packets which this one has overtaken count.
+            window=ReplayWindow(nonce - REPLAY_WINDOW),
             path=Path(self._server_address, datagram[SENDER_EXTENSION], validated=True),
             head=self._message_head,
             counters=self.counters,

@@ -73,7 +73,7 @@ class Path:
         self._budget -= size
         identity = message[:4]
         if identity != _NO_ID:
-            if len(self._probes) >= PROBE_LIMIT:
+            if identity not in self._probes and len(self._probes) >= PROBE_LIMIT:
                 del self._probes[next(iter(self._probes))]
             self._probes[identity] = None
         return True

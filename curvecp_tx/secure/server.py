@@ -127,8 +127,13 @@ class Server:
         :param forget: let a retransmitted Initiate open it again, because it
             never came to anything.
         """
-        if self._sessions.pop(session.short_term_key, None) is not None and forget:
-            self._jar.forget(session.short_term_key)
+        key = session.short_term_key
+        # After a failed start the key may belong to the next attempt already.
+        if self._sessions.get(key) is not session:
+            return
+        del self._sessions[key]
+        if forget:
+            self._jar.forget(key)
 
     def receive(self, batch: Sequence[Datagram], now: float) -> Received:
         """Handle a batch of datagrams that arrived at ``now``."""

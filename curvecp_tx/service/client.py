@@ -11,13 +11,8 @@ from twisted.python.failure import Failure
 
 from curvecp_tx.errors import ConnectTimedOut, CurveCPError
 from curvecp_tx.interfaces import ICurveCPReactor, IMessageProtocol
-from curvecp_tx.net.child import (
-    CLIENT_PATIENCE,
-    HandlerProgram,
-    HandlerProgramFactory,
-    Patience,
-    ProgramEnd,
-)
+from curvecp_tx.net.child import HandlerProgram, HandlerProgramFactory
+from curvecp_tx.net.ending import CLIENT_PATIENCE, Patience, ProgramEnd
 from curvecp_tx.net.endpoints import MessageClientEndpoint
 from curvecp_tx.net.keydir import Identity
 from curvecp_tx.net.report import Report
@@ -86,9 +81,9 @@ class CurveCPClientService(Service):
         assert done is None  # noqa: S101 - a plain service stops at once
         if self._connecting is not None and self._program is None:
             self._connecting.cancel()
-        for program in tuple(self.programs.running):
+        for program in self.programs.running:
             program.disconnect(STOP_PATIENCE)
-        return self.programs.whenAllEnded()
+        return self.programs.running.when_none()
 
     def _connected(self, program: IMessageProtocol) -> None:
         assert isinstance(program, HandlerProgram)  # noqa: S101 - from our factory

@@ -15,6 +15,7 @@ from twisted.python import usage
 from curvecp_tx._version import __version__
 from curvecp_tx.errors import BadName
 from curvecp_tx.net.listener import DEFAULT_CLIENTS
+from curvecp_tx.net.programs import StreamMode
 from curvecp_tx.net.report import Verbosity
 from curvecp_tx.secure.client import DEFAULT_TIMEOUT
 from curvecp_tx.service.exits import die_of_usage
@@ -166,7 +167,10 @@ class ServerOptions(CommandOptions):
         ("-q (optional)", "no error messages"),
         ("-Q (optional)", "print error messages (default)"),
         ("-v (optional)", "print extra information"),
-        ("-c n (optional)", f"allow n clients at once (default {DEFAULT_CLIENTS})"),
+        (
+            "-c n (optional)",
+            f"allow at most n clients at once (default {DEFAULT_CLIENTS})",
+        ),
         ("-1 (optional)", "print the UDP port when it is bound"),
         ("sname", "server's name"),
         ("keydir", "use this public-key directory"),
@@ -261,3 +265,47 @@ class ClientOptions(CommandOptions):
         self["port"] = parse_number(port, 1, MAX_PORT, "port")
         self["extension"] = parse_extension_operand(ext)
         self["program"] = program
+
+
+class MessageOptions(CommandOptions):
+    """The command line of curvecpmessage."""
+
+    command = "curvecpmessage"
+    synopsis = "[options] prog [args...]"
+    longdesc = (
+        "Runs prog on a reliable stream, whose messages come from a CurveCP server or "
+        "client on descriptor 8 and go to it on descriptor 9."
+    )
+    summary = (
+        ("-q (optional)", "no error messages"),
+        ("-Q (optional)", "print error messages (default)"),
+        ("-v (optional)", "print extra information"),
+        ("-c (optional)", "program is a client; server starts first"),
+        ("-C (optional)", "program is a client that starts first"),
+        ("-s (optional)", "program is a server (default)"),
+        ("prog", "run this program"),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["mode"] = StreamMode.SERVER
+
+    def opt_client(self) -> None:
+        """program is a client; server starts first"""
+        self["mode"] = StreamMode.CLIENT
+
+    def opt_client_first(self) -> None:
+        """program is a client that starts first"""
+        self["mode"] = StreamMode.CLIENT_FIRST
+
+    def opt_server(self) -> None:
+        """program is a server (default)"""
+        self["mode"] = StreamMode.SERVER
+
+    opt_c = opt_client
+    opt_C = opt_client_first
+    opt_s = opt_server
+
+    def parseArgs(self, *operands: str) -> None:
+        """Read the operands."""
+        _, self["program"] = self.operands(operands, ())

@@ -114,8 +114,10 @@ class CurveCPServerService(Service):
         self.listener.loseConnections()
         if self._port is not None:
             self._port.stopListening()
+        elif self._socket is not None:
+            self._socket.close()
         self._port = self._socket = None
-        yield self.programs.whenAllEnded()
+        yield self.programs.running.when_none()
         counted = {k: n for k, n in self.counters.as_dict().items() if n}
         self._report.info("counters: {counted}", counted=counted)
 
@@ -157,5 +159,9 @@ def makeService(
         reason = getattr(error.socketError, "strerror", None) or error.socketError
         die(command, f"unable to bind {where}: {reason}".lower(), silent=silent)
     if options["print-port"]:
-        show(str(port))
+        try:
+            show(str(port))
+        except OSError as error:
+            reason = f"unable to write output: {error.strerror}".lower()
+            die(command, reason, silent=silent)
     return service

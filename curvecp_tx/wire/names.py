@@ -23,8 +23,12 @@ def encode_server_name(name: str) -> bytes:
 
     :raises BadName: for a label of over 63 bytes or a name of over 255.
     """
+    try:
+        labels = name.encode("utf-8", "surrogateescape").split(b".")
+    except UnicodeEncodeError:
+        raise BadName(ascii(name)) from None
     encoded = bytearray()
-    for label in name.encode("utf-8", "surrogateescape").split(b"."):
+    for label in labels:
         if not label:
             continue
         if len(label) > MAX_LABEL_BYTES:
@@ -38,7 +42,10 @@ def encode_server_name(name: str) -> bytes:
 
 
 def decode_server_name(field: bytes) -> str | None:
-    """Read a 256-byte name field; ``None`` if it breaks any rule of its form."""
+    """Read a 256-byte name field; ``None`` if it breaks any rule of its form.
+
+    A dot inside a label is such a breach: as text it would be another name.
+    """
     if len(field) != NAME_BYTES:
         return None
     labels: list[bytes] = []
@@ -47,7 +54,10 @@ def decode_server_name(field: bytes) -> str | None:
         end = position + 1 + size
         if size > MAX_LABEL_BYTES or end >= MAX_ENCODED_NAME_BYTES:
             return None
-        labels.append(field[position + 1 : end])
+        label = field[position + 1 : end]
+        if b"." in label:
+            return None
+        labels.append(label)
         position = end
     if any(field[position:]):
         return None

@@ -15,11 +15,16 @@ MESSAGES_OUT = 9
 UNIT = 16
 
 
-def receive() -> Iterator[bytes]:
-    """Give the messages from descriptor 8, one after another, to its end."""
+def receive(patience: float = 60.0) -> Iterator[bytes]:
+    """Give the messages from descriptor 8, one after another, to its end.
+
+    CurveCP has no packet that says goodbye: a peer that has been silent for
+    ``patience`` seconds counts as gone.
+    """
     pending = b""
     while True:
-        select.select([MESSAGES_IN], [], [])
+        if not select.select([MESSAGES_IN], [], [], patience)[0]:
+            return
         try:
             data = os.read(MESSAGES_IN, 65536)
         except BlockingIOError:

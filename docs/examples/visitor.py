@@ -20,7 +20,10 @@ def main() -> int:
     for _ in range(ATTEMPTS):
         send(pad(name))
         if select.select([MESSAGES_IN], [], [], 1.0)[0]:
-            print(unpad(next(receive())), flush=True)
+            answer = next(receive(), None)
+            if answer is None:
+                break
+            print(unpad(answer), flush=True)
             return 0
     print("no answer", file=sys.stderr)
     return 1

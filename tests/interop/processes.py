@@ -111,11 +111,11 @@ def command_of(pid: int) -> str:
 def free_port(host: str = HOST, candidates: Sequence[int] = (0,)) -> int:
     """Find a UDP port that nobody has, for tools that cannot pick one."""
     for candidate in candidates:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            with suppress(OSError):
-                sock.bind((host, candidate))
-                port: int = sock.getsockname()[1]
-                return port
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with sock, suppress(OSError):
+            sock.bind((host, candidate))
+            port: int = sock.getsockname()[1]
+            return port
     raise AssertionError("no free port")
 
 
@@ -235,7 +235,7 @@ class ProcessTestCase(TestCase):
                 return value
             if time.monotonic() > deadline:
                 self.fail("\n".join((f"in vain: {what}", *self._state())))
-            await deferLater(reactor, POLL)  # type: ignore[arg-type]
+            await deferLater(reactor, POLL)
 
     def launch(
         self,
@@ -302,17 +302,25 @@ class ProcessTestCase(TestCase):
             (*command, *options, *operands), cwd=cwd, pass_fds=pass_fds
         )
         if kind == OURS:
-            printed = await self.until(
-                lambda: process.output.partition("\n")[0] or _ended(process),
-                "our server prints its port",
+            printed = await self.until_ready(
+                process, lambda: _first_line(process.output)
             )
             port = int(printed)
         else:
-            await self.until(
-                lambda: port in bound_udp_ports() or _ended(process),
-                "the reference server binds its port",
-            )
+            await self.until_ready(process, lambda: port in bound_udp_ports())
         return Server(process, read_public_key(keydir), port, host)
+
+    async def until_ready(self, process: Process, sign: Callable[[], T]) -> T:
+        """Wait for a sign that a server is ready, as long as it lives."""
+
+        def look() -> T:
+            status = process.status
+            seen = sign()
+            if not seen and status is not None:
+                self.fail(f"status {status}: {process.errors}")
+            return seen
+
+        return await self.until(look, "the server is ready")
 
     def call(
         self,
@@ -375,11 +383,10 @@ class ProcessTestCase(TestCase):
         ]
 
 
-def _ended(process: Process) -> str:
-    """Give nothing while a process runs; raise when it has ended too early."""
-    if process.status is not None:
-        raise AssertionError(f"status {process.status}: {process.errors}")
-    return ""
+def _first_line(text: str) -> str:
+    """Give the first line of a text that is still being written."""
+    line, end, _ = text.partition("\n")
+    return line if end else ""
 
 
 def _read(path: str) -> str:

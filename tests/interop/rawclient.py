@@ -62,6 +62,7 @@ class RawClient:
 
     :ivar sent: all datagrams sent, in order.
     :ivar messages: all messages received, in order.
+    :ivar muted: while it is true, datagrams are noted as sent, and go nowhere.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class RawClient:
         self.keys = KeyPair.generate(os.urandom)
         self.sent: list[bytes] = []
         self.messages: list[bytes] = []
+        self.muted = False
         self._client = Client(
             server_key=server_key,
             server_name=encode_server_name(name),
@@ -131,7 +133,8 @@ class RawClient:
     def _flush(self) -> None:
         for datagram, _ in self._client.take_datagrams():
             self.sent.append(datagram)
-            self.socket.send(datagram)
+            if not self.muted:
+                self.socket.send(datagram)
 
 
 class RawClientTestCase(ProcessTestCase):
@@ -171,10 +174,14 @@ class RawClientTestCase(ProcessTestCase):
         """Have a server start its handler, whose answer nobody waits for."""
         client = self.raw_client(server)
         client.send(message(first))
+        await self.until_cookie(client)
+        return client
+
+    async def until_cookie(self, client: RawClient) -> None:
+        """Wait until a client has a Cookie."""
         await self.until(
             lambda: client.phase is not Phase.HELLO, "the server sends a cookie"
         )
-        return client
 
     async def exchange(self, client: RawClient, text: str) -> None:
         """Have an echo repeat a message."""
@@ -190,7 +197,4 @@ class RawClientTestCase(ProcessTestCase):
         It reads its socket in order: who gets an answer has been waited for by
         everything sent before.
         """
-        client = self.raw_client(server)
-        await self.until(
-            lambda: client.phase is Phase.INITIATE, "the server sends a cookie"
-        )
+        await self.until_cookie(self.raw_client(server))

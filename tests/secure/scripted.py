@@ -243,7 +243,7 @@ class RawClient:
 
     def initiate(
         self,
-        text: bytes = message(1),  # noqa: B008 - bytes never change
+        text: bytes = message(1),
         *,
         nonce: int = 2,
         contents: InitiateContents | None = None,

@@ -1,0 +1,175 @@
+"""Endpoints for Twisted protocols: streams over CurveCP, like TCP's.
+
+::
+
+    curvecp:11000:keydir=/etc/keys:name=www.example:interface=192.0.2.1
+    curvecp:192.0.2.1:11000:key=7b4e...:name=www.example:timeout=30
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import NoProtocol
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from curvecp_tx.address import CurveCPAddress
+from curvecp_tx.interfaces import (
+    ICurveCPReactor,
+    IMessageProtocol,
+    IMessageProtocolFactory,
+)
+from curvecp_tx.net.endpoints import (
+    MessageClientEndpoint,
+    MessagePort,
+    MessageServerEndpoint,
+)
+from curvecp_tx.net.keydir import Identity
+from curvecp_tx.net.reasons import dial_reason
+from curvecp_tx.net.streams import StreamConnection, StreamFactory
+
+
+@implementer(IStreamServerEndpoint)
+class CurveCPServerEndpoint:
+    """A place to serve a Twisted protocol over CurveCP.
+
+    :param options: as for :class:`~curvecp_tx.net.endpoints.MessageServerEndpoint`.
+    """
+
+    def __init__(
+        self,
+        reactor: ICurveCPReactor,
+        *,
+        identity: Identity,
+        name: str,
+        **options: Any,
+    ) -> None:
+        self._reactor = reactor
+        self._endpoint = MessageServerEndpoint(
+            reactor, identity=identity, name=name, **options
+        )
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Serve a protocol.
+
+        :return: fires with a :class:`~curvecp_tx.net.endpoints.MessagePort`, or
+            fails with ``CannotListenError``.
+        """
+        streams = StreamFactory(self._reactor, protocolFactory)
+        listening = self._endpoint.listen(streams)
+        return listening.addCallback(_started, protocolFactory)
+
+
+def _started(port: MessagePort, factory: IProtocolFactory) -> IListeningPort:
+    factory.doStart()
+    port.whenStopped.addCallback(lambda _: factory.doStop())
+    return port
+
+
+@implementer(IStreamClientEndpoint)
+class CurveCPClientEndpoint:
+    """A server to speak a Twisted protocol with over CurveCP.
+
+    :param options: as for :class:`~curvecp_tx.net.endpoints.MessageClientEndpoint`.
+    """
+
+    def __init__(
+        self,
+        reactor: ICurveCPReactor,
+        *,
+        serverKey: bytes,
+        serverName: str,
+        hosts: Iterable[str],
+        port: int,
+        **options: Any,
+    ) -> None:
+        self._reactor = reactor
+        self._endpoint = MessageClientEndpoint(
+            reactor,
+            serverKey=serverKey,
+            serverName=serverName,
+            hosts=hosts,
+            port=port,
+            **options,
+        )
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect a protocol.
+
+        :return: fires with the protocol when the server has answered its first
+            message; fails with ``TimeoutError``, ``NoProtocol`` or whatever
+            keeps us from dialling. May be cancelled.
+        """
+        return _Attempt(self._reactor, self._endpoint, protocolFactory).start()
+
+
+@implementer(IMessageProtocolFactory)
+class _Attempt:
+    """One connection on its way to a protocol."""
+
+    def __init__(
+        self,
+        reactor: ICurveCPReactor,
+        endpoint: MessageClientEndpoint,
+        factory: IProtocolFactory,
+    ) -> None:
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self._factory = factory
+        self._result: Deferred[IProtocol] = Deferred(self._cancelled)
+        self._connection: StreamConnection | None = None
+
+    def start(self) -> Deferred[IProtocol]:
+        """Dial."""
+        self._factory.doStart()
+        self._dialling = self._endpoint.connect(self)
+        self._dialling.addErrback(self._failed)
+        return self._result
+
+    def buildProtocol(self, address: CurveCPAddress) -> IMessageProtocol:
+        """Make the stream, for there is a cookie."""
+        self._connection = StreamConnection(
+            self._reactor,
+            client=True,
+            wait=True,
+            accept=self._accepted,
+            failed=self._failed,
+        )
+        return self._connection
+
+    def _accepted(self, connection: StreamConnection) -> IProtocol | None:
+        """Make the application's protocol, for the server has answered."""
+        protocol = self._factory.buildProtocol(connection.getPeer())
+        result = self._result
+        if protocol is None:
+            self._failed(Failure(NoProtocol()))
+            return None
+        # The protocol first sees its transport, then its user sees it.
+        self._reactor.callLater(0, self._deliver, result, protocol)
+        return protocol
+
+    def _deliver(self, result: Deferred[IProtocol], protocol: IProtocol) -> None:
+        if not result.called:
+            result.callback(protocol)
+
+    def _failed(self, reason: Failure) -> None:
+        self._factory.doStop()
+        if not self._result.called:
+            self._result.errback(dial_reason(reason))
+
+    def _cancelled(self, deferred: Deferred[IProtocol]) -> None:
+        if self._connection is None:
+            self._dialling.addErrback(lambda reason: reason.trap(CancelledError))
+            self._dialling.cancel()
+        else:
+            self._connection.abortConnection()

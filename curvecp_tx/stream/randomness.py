@@ -1,0 +1,33 @@
+"""Randomness as an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+RandomBytes = Callable[[int], bytes]
+"""A source of randomness: from a number of bytes to that many."""
+
+_POOL = 1024
+
+
+class IdSource:
+    """Gives random message IDs of 32 bits, none of them 0.
+
+    Asking the system for four bytes at a time would cost more than the rest of
+    building a message; a pool is asked for instead.
+    """
+
+    __slots__ = ("_pool", "_random_bytes")
+
+    def __init__(self, random_bytes: RandomBytes) -> None:
+        self._random_bytes = random_bytes
+        self._pool: list[int] = []
+
+    def take(self) -> int:
+        """Give the next ID."""
+        while True:
+            if not self._pool:
+                self._pool = list(memoryview(self._random_bytes(_POOL)).cast("I"))
+            message_id = self._pool.pop()
+            if message_id:
+                return message_id

@@ -1,0 +1,154 @@
+"""The receiving half of a stream: blocks in any order become bytes in order."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from curvecp_tx.errors import StreamBroken
+from curvecp_tx.stream.ranges import RangeSet
+from curvecp_tx.wire.messages import SUCCESS, Range
+
+RECEIVE_WINDOW = 128 * 1024
+"""Bytes kept beyond what the application has taken. The reference's senders
+count on exactly this much, and there is no field to tell them of more."""
+
+MAX_GAPS = 512
+"""Intervals kept apart at the most. A window in flight has 128 full blocks; who
+sends crumbs with holes between them costs memory and gets no acknowledgment."""
+
+
+class Arrival(Enum):
+    """What came of a block."""
+
+    FRESH = "something in it was new"
+    REPEATED = "all of it was there already"
+    REFUSED = "no room for it: neither kept nor acknowledged"
+
+
+class Receiver:
+    """Reassembles a stream.
+
+    :ivar total: length of the stream, ``None`` until its end was seen.
+    :ivar ending: how it ends, 0 until its end was seen.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_discarding",
+        "_next",
+        "_ready",
+        "_received",
+        "_taken",
+        "ending",
+        "total",
+    )
+
+    def __init__(self) -> None:
+        self._received = RangeSet()
+        self._chunks: dict[int, bytes] = {}
+        self._ready: list[bytes] = []
+        self._next = 0
+        self._taken = 0
+        self._discarding = False
+        self.total: int | None = None
+        self.ending = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything has arrived, the end included."""
+        return self._next == self.total
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether something has arrived beyond something that has not."""
+        return bool(self._chunks)
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the application has taken everything that there will be."""
+        return self._taken == self.total
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes the application could take now."""
+        return self._next - self._taken
+
+    def receive(self, position: int, block: bytes, ending: int) -> Arrival:
+        """Take a block.
+
+        Bytes that are there already stay as they are, whatever comes later.
+
+        :raises StreamBroken: if the end of the stream contradicts what is known.
+        """
+        end = position + len(block)
+        if end > self._taken + RECEIVE_WINDOW:
+            return Arrival.REFUSED
+        if len(self._received) >= MAX_GAPS and end > self._next:
+            return Arrival.REFUSED
+        fresh = self._note_end(end, ending)
+        if end == self._next + len(block) and not self._chunks and block:
+            # The common case: the next block in order, and none beyond it.
+            self._received.add(position, end)
+            self._advance(block)
+            return Arrival.FRESH
+        for start, stop in self._received.missing(position, end):
+            fresh = True
+            self._chunks[start] = block[start - position : stop - position]
+        if fresh:
+            self._received.add(position, end)
+            while (chunk := self._chunks.pop(self._next, None)) is not None:
+                self._advance(chunk)
+            return Arrival.FRESH
+        return Arrival.REPEATED
+
+    def take(self) -> bytes:
+        """Give the bytes that are next in order, and make room for as many."""
+        data = self._ready[0] if len(self._ready) == 1 else b"".join(self._ready)
+        self._ready = []
+        self._taken = self._next
+        return data
+
+    def discard(self) -> None:
+        """Throw away what is here and what is to come; nobody will take it."""
+        self._discarding = True
+        self._ready = []
+        self._taken = self._next
+
+    def acknowledgment(self) -> list[Range]:
+        """Give what has been received; the end counts as one position more."""
+        if self.complete:
+            return [(0, self._next + 1)]
+        return list(self._received)
+
+    def is_isolated(self, position: int, block: bytes) -> bool:
+        """Tell whether a block lies beyond a gap, so that no first range holds it."""
+        return position + len(block) > self._next
+
+    def _advance(self, chunk: bytes) -> None:
+        self._next += len(chunk)
+        if self._discarding:
+            self._taken = self._next
+        else:
+            self._ready.append(chunk)
+
+    def _note_end(self, end: int, ending: int) -> bool:
+        """Check a block against the known end; tell whether it makes it known."""
+        if self.total is not None:
+            if end > self.total or (ending and (end, ending) != self._end):
+                raise StreamBroken("the peer contradicts itself about its end")
+            return False
+        if not ending:
+            return False
+        if self._received.end > end:
+            raise StreamBroken("the peer ended its stream before its last byte")
+        self.total, self.ending = end, ending
+        return True
+
+    @property
+    def _end(self) -> tuple[int | None, int]:
+        return self.total, self.ending
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the stream is complete, and ended as a success."""
+        return self.complete and self.ending == SUCCESS

@@ -1,0 +1,394 @@
+"""The sending half of a stream: bytes become blocks, and blocks arrive in the end.
+
+Each transmission of a block gets a serial number and an ID of its own. The ID
+comes back in an acknowledgment and tells which transmission arrived, and when it
+had left. The serial numbers tell which ones were overtaken: a block is presumed
+lost when three later transmissions have been acknowledged, or when it is overdue.
+
+While nothing at all comes back, only probes are sent, a few seconds apart at the
+most, the lowest bytes first: they are what the peer needs in order to go on.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from heapq import heappop, heappush
+from operator import attrgetter
+from typing import NamedTuple
+
+from curvecp_tx.errors import StreamBroken
+from curvecp_tx.stream.congestion import ICongestionControl
+from curvecp_tx.wire.messages import (
+    FAILURE,
+    MAX_BLOCK_BYTES,
+    MAX_STREAM_BYTES,
+    SUCCESS,
+    Range,
+)
+
+REORDERING = 3
+"""Later transmissions that must have arrived before a block counts as lost;
+TCP's figure."""
+
+MAX_PROBE_INTERVAL = 4.0
+"""Seconds between two probes at the most: so soon after the end of an outage does
+the connection go on."""
+
+REMEMBERED_IDS = 4096
+"""IDs of transmissions that are remembered, acknowledged ones among them: many
+windows full. An acknowledgment that names an older one is no news."""
+
+WINDOW_BYTES = 128 * 1024
+"""What lies between the first unacknowledged byte and the last one sent: a
+reference receiver drops what goes beyond."""
+
+_COMPACT = 1 << 16
+
+
+class Block:
+    """A piece of the stream, cut once and for all when it is first sent.
+
+    ``limit`` is the position up to which a range must reach in order to
+    acknowledge the block: the end of the stream counts as a position.
+    """
+
+    __slots__ = (
+        "acknowledged",
+        "data",
+        "ending",
+        "limit",
+        "position",
+        "sent",
+        "serial",
+        "transmissions",
+    )
+
+    def __init__(self, position: int, data: bytes, ending: int) -> None:
+        self.position = position
+        self.data = data
+        self.ending = ending
+        self.limit = position + len(data) + (1 if ending else 0)
+        self.acknowledged = False
+        self.transmissions = 0
+        self.serial = 0
+        self.sent = 0.0
+
+    @property
+    def is_ping(self) -> bool:
+        """Whether it holds nothing: only an ID acknowledges it."""
+        return self.limit == self.position
+
+
+class Transmission(NamedTuple):
+    """What an ID stands for."""
+
+    block: Block
+    serial: int
+    sent: float
+
+
+class Sender:
+    """Sends one stream.
+
+    :param congestion: decides on the speed, and on what is overdue.
+    :ivar block_limit: size of the next blocks to be cut, in bytes.
+    """
+
+    def __init__(self, congestion: ICongestionControl, *, block_limit: int) -> None:
+        self.congestion = congestion
+        self.block_limit = block_limit
+        self._pending = bytearray()
+        self._offset = 0
+        self._position = 0
+        self._ending = 0
+        self._ended = False
+        self._finished = False
+        self._ping_wanted = False
+        self._blocks: list[Block] = []
+        self._lost: list[tuple[int, int, Block]] = []
+        self._flight: dict[int, Block] = {}
+        self._ids: dict[int, Transmission] = {}
+        self._serial = 0
+        self._highest_acknowledged = 0
+        self._probes = 0
+        self._probe_due = False
+        self._probed = 0.0
+        self._new_turn = False
+        self.retransmissions = 0
+
+    @property
+    def buffered(self) -> int:
+        """Bytes from the first unacknowledged one to the last one written."""
+        sent = self._position - self._blocks[0].position if self._blocks else 0
+        return self.unsent + sent
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written, and not sent yet."""
+        return len(self._pending) - self._offset
+
+    @property
+    def finished(self) -> bool:
+        """Whether the stream and its end have been acknowledged."""
+        return self._finished
+
+    @property
+    def ending(self) -> int:
+        """How the stream was ended: 0, SUCCESS or FAILURE."""
+        return self._ending
+
+    @property
+    def owes(self) -> bool:
+        """Whether an acknowledgment is due for something."""
+        return bool(self._blocks)
+
+    @property
+    def wants_to_send(self) -> bool:
+        """Whether there is something for :meth:`next`, as soon as it may go."""
+        if self._probe_due or self._has_new:
+            return True
+        return bool(self._lost) and not self._probes
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether anything was sent by now."""
+        return self._serial > 0
+
+    @property
+    def in_flight(self) -> int:
+        """Blocks sent, and neither acknowledged nor presumed lost."""
+        return len(self._flight)
+
+    @property
+    def pinging(self) -> bool:
+        """Whether a ping is wanted, and has not been sent."""
+        return self._ping_wanted
+
+    def write(self, data: bytes) -> None:
+        """Append bytes to the stream; after its end, they are ignored.
+
+        :raises OverflowError: if the stream would get longer than 2^60 - 1.
+        """
+        if self._ending:
+            return
+        if self._position + self.unsent + len(data) > MAX_STREAM_BYTES:
+            raise OverflowError("a stream has at most 2^60 - 1 bytes")
+        self._pending += data
+
+    def finish(self) -> None:
+        """End the stream after what has been written."""
+        if not self._ending:
+            self._ending = SUCCESS
+
+    def fail(self) -> None:
+        """End the stream as a failure, after what has been sent by now."""
+        if self._ended and self._ending == SUCCESS:
+            return
+        self._ending = FAILURE
+        self._pending.clear()
+        self._offset = 0
+
+    def ping(self) -> None:
+        """Have the peer show that it is there."""
+        self._ping_wanted = True
+
+    def acknowledge(
+        self, acknowledged_id: int, ranges: Iterable[Range], now: float
+    ) -> bool:
+        """Take an acknowledgment; tell whether anything came of it.
+
+        One that names an ID which was never sent counts for nothing. One that
+        names none can only answer a duplicate, and so counts for nothing but
+        blocks that were sent more than once.
+
+        :raises StreamBroken: if it acknowledges what was never sent.
+        """
+        progress = False
+        if acknowledged_id:
+            transmission = self._ids.get(acknowledged_id)
+            if transmission is None:
+                return False
+            self._confirm(transmission, now)
+            progress = True
+        end_of_sent = self._position + self._ended
+        for start, end in ranges:
+            if end > end_of_sent:
+                raise StreamBroken("the peer acknowledges what was never sent")
+            progress |= self._acknowledge_range(start, end, bool(acknowledged_id))
+        if progress:
+            self._probes = 0
+            self._probe_due = False
+            self._drop_acknowledged()
+            self._find_lost()
+        return progress
+
+    def handle_timer(self, now: float) -> None:
+        """Notice that nothing has come back in time, and let a probe go."""
+        deadline = self.deadline()
+        if deadline is not None and now >= deadline:
+            self.congestion.timed_out(now)
+            self._probes += 1
+            self._probe_due = True
+
+    def deadline(self) -> float | None:
+        """When the oldest block in flight is overdue, or the next probe is due."""
+        if not self._blocks or self._probe_due:
+            return None
+        patience = self.congestion.timeout
+        if self._probes:
+            patience *= 1 << min(self._probes, 16)
+            return self._probed + min(patience, MAX_PROBE_INTERVAL)
+        for block in self._flight.values():
+            return block.sent + min(patience, MAX_PROBE_INTERVAL)
+        return None
+
+    def next(self, now: float) -> Block | None:
+        """Choose what to send now: something lost, or something new, by turns."""
+        if self._probe_due:
+            return self._blocks[0]
+        if not self.congestion.allowance(now, len(self._flight)):
+            return None
+        if self._probes:
+            # Nothing has come back since the last probe: no use in sending more
+            # of the same, but what is new is news.
+            return self._cut()
+        if self._new_turn or not self._lost:
+            return self._cut() or self._next_lost()
+        return self._next_lost() or self._cut()
+
+    def transmitted(self, block: Block, message_id: int, now: float) -> None:
+        """Note that a block left under an ID of its own."""
+        self._flight.pop(block.serial, None)
+        self._serial += 1
+        block.serial = self._serial
+        block.sent = now
+        block.transmissions += 1
+        self._flight[block.serial] = block
+        if len(self._ids) >= REMEMBERED_IDS:
+            del self._ids[next(iter(self._ids))]
+        self._ids[message_id] = Transmission(block, block.serial, now)
+        self._new_turn = block.transmissions > 1
+        self.retransmissions += block.transmissions > 1
+        if self._probe_due:
+            self._probe_due = False
+            self._probed = now
+        self.congestion.sent(1, now)
+
+    def knows(self, message_id: int) -> bool:
+        """Tell whether an ID is taken."""
+        return message_id in self._ids
+
+    @property
+    def _has_new(self) -> bool:
+        if self._has_ping:
+            return True
+        if self._ended:
+            return False
+        if not self.unsent:
+            return bool(self._ending)
+        return not self._blocks or (
+            self._position - self._blocks[0].position < WINDOW_BYTES
+        )
+
+    @property
+    def _has_ping(self) -> bool:
+        """Whether a ping should go: not where something else will do as well."""
+        idle = not self._blocks and not self.unsent
+        return self._ping_wanted and idle and (self._ended or not self._ending)
+
+    def _cut(self) -> Block | None:
+        """Cut the next block off what has not been sent, if the window lets it."""
+        if not self._has_new:
+            return None
+        if self._has_ping:
+            self._ping_wanted = False
+            return self._track(Block(self._position, b"", 0))
+        size = min(self.block_limit, MAX_BLOCK_BYTES, self.unsent)
+        if self._blocks:
+            room = self._blocks[0].position + WINDOW_BYTES - self._position
+            size = min(size, room)
+        start = self._offset
+        data = bytes(memoryview(self._pending)[start : start + size])
+        self._offset += size
+        if self._offset == len(self._pending):
+            self._pending.clear()
+            self._offset = 0
+        elif self._offset >= _COMPACT:
+            del self._pending[: self._offset]
+            self._offset = 0
+        ending = self._ending if not self.unsent else 0
+        block = Block(self._position, data, ending)
+        self._position += size
+        self._ended = bool(ending)
+        self._ping_wanted = False
+        return self._track(block)
+
+    def _track(self, block: Block) -> Block:
+        self._blocks.append(block)
+        return block
+
+    def _confirm(self, transmission: Transmission, now: float) -> None:
+        """Take the echo of an ID: a round trip, and the arrival of a message."""
+        _, serial, sent = transmission
+        self.congestion.acknowledged(now - sent, now)
+        self._highest_acknowledged = max(self._highest_acknowledged, serial)
+        # A ping asks whether the peer is there; any answer will do.
+        if self._blocks and self._blocks[0].is_ping:
+            self._mark(self._blocks[0])
+
+    def _acknowledge_range(self, start: int, end: int, by_id: bool) -> bool:
+        blocks = self._blocks
+        index = 0 if start == 0 else bisect_left(blocks, start, key=_position)
+        progress = False
+        while index < len(blocks):
+            block = blocks[index]
+            if block.limit > end:
+                break
+            index += 1
+            if block.acknowledged or block.is_ping:
+                continue
+            if by_id or block.transmissions > 1:
+                self._mark(block)
+                progress = True
+        return progress
+
+    def _mark(self, block: Block) -> None:
+        block.acknowledged = True
+        self._flight.pop(block.serial, None)
+        if block.transmissions == 1:
+            self._highest_acknowledged = max(self._highest_acknowledged, block.serial)
+
+    def _drop_acknowledged(self) -> None:
+        blocks = self._blocks
+        count = 0
+        for block in blocks:
+            if not block.acknowledged:
+                break
+            count += 1
+            self._finished |= bool(block.ending)
+        if count:
+            del blocks[:count]
+
+    def _find_lost(self) -> None:
+        """Presume lost what three later transmissions have overtaken."""
+        overtaken = self._highest_acknowledged - REORDERING
+        while self._flight:
+            serial = next(iter(self._flight))
+            if serial > overtaken:
+                return
+            self._presume_lost(self._flight[serial])
+
+    def _presume_lost(self, block: Block) -> None:
+        self._flight.pop(block.serial, None)
+        heappush(self._lost, (block.position, block.serial, block))
+
+    def _next_lost(self) -> Block | None:
+        while self._lost:
+            _, serial, block = heappop(self._lost)
+            if not block.acknowledged and block.serial == serial:
+                return block
+        return None
+
+
+_position = attrgetter("position")

@@ -1,0 +1,359 @@
+"""One reliable stream in each direction, over messages that may get lost.
+
+The owner passes in messages as they arrive and bytes as they are written, and
+after each call fetches what is to be sent with :meth:`Stream.messages_to_send`
+and what is to be read with :meth:`Stream.read`. It calls
+:meth:`Stream.handle_timer` when :meth:`Stream.next_deadline` comes.
+
+Acknowledgments do not wait for the reader: they are taken and given even while
+nobody reads.
+
+How it ends
+-----------
+
+CurveCP has no packet for "closed". A stream ends in each direction with a block
+that says so, and is over when both ends are acknowledged. Whoever sent the last
+acknowledgment cannot know that it arrived. So each side, when all is done, sends
+a *last ping*: an empty message after the end of its stream. It says that all of
+this side's stream is acknowledged, and asks for an answer. Who gets the answer,
+or the other side's last ping, is done; who gets neither stays for a while in
+order to repeat acknowledgments, and is then done as well, with no harm to
+anybody. A peer that knows nothing of this sees an ordinary empty message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from curvecp_tx.errors import (
+    PeerFailed,
+    StreamAborted,
+    StreamBroken,
+    StreamFailed,
+    StreamTimedOut,
+)
+from curvecp_tx.stream.chicago import Chicago
+from curvecp_tx.stream.congestion import ICongestionControl
+from curvecp_tx.stream.randomness import IdSource, RandomBytes
+from curvecp_tx.stream.ranges import RangeSet
+from curvecp_tx.stream.receiver import RECEIVE_WINDOW, Arrival, Receiver
+from curvecp_tx.stream.sender import Block, Sender
+from curvecp_tx.wire.messages import (
+    FAILURE,
+    MAX_BLOCK_BYTES,
+    SMALL_BLOCK_BYTES,
+    Message,
+    decode_message,
+    encode_message,
+)
+
+GIVE_UP = 120.0
+"""Seconds without any message from the peer while an acknowledgment is due."""
+
+KEEPALIVE = 25.0
+"""Seconds of silence before a ping: address translators forget after 30."""
+
+MAX_ACK_DELAY = 0.005
+"""Seconds that an acknowledgment may wait for company. A sender's time-out allows
+for it; its round-trip samples would suffer from more."""
+
+ACK_EVERY = 2
+"""Messages that one acknowledgment answers, as with TCP."""
+
+EAGER_ACKS = 16
+"""Messages at the beginning that are acknowledged singly: a peer that knows no
+round-trip time yet sends one message a second."""
+
+MIN_LINGER = 2.0
+MAX_LINGER = 30.0
+LINGER_TIMEOUTS = 3
+"""How long a side stays that cannot know whether its last acknowledgment came
+through: three of its own time-outs, within bounds."""
+
+
+class Stream:
+    """Both directions of a connection.
+
+    :param random_bytes: source of message IDs.
+    :param now: the present.
+    :param client: whether the first messages travel in Initiate packets, and so
+        have to be small until the peer has answered.
+    :param congestion: decides on the speed; Chicago by default.
+    :ivar failure: why the stream has failed, if it has.
+    """
+
+    def __init__(
+        self,
+        *,
+        random_bytes: RandomBytes,
+        now: float,
+        client: bool,
+        congestion: ICongestionControl | None = None,
+        give_up: float = GIVE_UP,
+        keepalive: float | None = KEEPALIVE,
+    ) -> None:
+        if congestion is None:
+            congestion = Chicago(random_bytes=random_bytes, now=now)
+        self.failure: StreamFailed | None = None
+        self._congestion = congestion
+        self._ids = IdSource(random_bytes)
+        self._sender = Sender(
+            congestion, block_limit=SMALL_BLOCK_BYTES if client else MAX_BLOCK_BYTES
+        )
+        self._receiver = Receiver()
+        self._give_up = give_up
+        self._keepalive = keepalive
+        self._heard = now
+        self._owing_since: float | None = None
+        self._eager = EAGER_ACKS
+        self._ack_pending = 0
+        self._ack_id = 0
+        self._ack_by: float | None = None
+        self._scattered = RangeSet()
+        self._lingers_until: float | None = None
+        self._peer_done = False
+        self._over = False
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is something to read."""
+        return self._receiver.waiting > 0
+
+    @property
+    def peer_ended(self) -> bool:
+        """Whether the peer has ended its stream well, and all of it was read."""
+        return self._receiver.succeeded and self._receiver.delivered
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the peer has all of our stream, and knows that it ended."""
+        return self._sender.finished
+
+    @property
+    def complete(self) -> bool:
+        """Whether both streams have ended well, and both ends have all of them."""
+        return (
+            self.failure is None and self._sender.finished and self._receiver.succeeded
+        )
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more has to be sent, or waited for."""
+        return self._over
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether anything of ours was sent by now."""
+        return self._sender.has_sent
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written, and not sent yet."""
+        return self._sender.unsent
+
+    @property
+    def buffered(self) -> int:
+        """Bytes written, and not acknowledged yet."""
+        return self._sender.buffered
+
+    @property
+    def retransmissions(self) -> int:
+        """How many messages had to be sent again."""
+        return self._sender.retransmissions
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; the caller bounds how many wait, see :attr:`buffered`."""
+        self._sender.write(data)
+
+    def finish(self) -> None:
+        """End our stream, after what has been written."""
+        self._sender.finish()
+
+    def ping(self) -> None:
+        """Make ourselves known, though there is nothing to say yet."""
+        self._sender.ping()
+
+    def read(self) -> bytes:
+        """Take what has arrived."""
+        return self._receiver.take()
+
+    def discard(self) -> None:
+        """Have everything that arrives acknowledged and thrown away."""
+        self._receiver.discard()
+
+    def abort(self, now: float, failure: StreamFailed | None = None) -> None:
+        """End as a failure, and tell the peer."""
+        if self.failure is None and not self._over:
+            self.failure = failure or StreamAborted()
+            self._receiver.discard()
+            self._sender.fail()
+            self._linger(now)
+
+    def receive(self, messages: Sequence[bytes], now: float) -> None:
+        """Take messages from the peer; no message makes this raise."""
+        for encoded in messages:
+            message = decode_message(encoded)
+            if message is None:
+                continue
+            self._heard = now
+            self._sender.block_limit = MAX_BLOCK_BYTES
+            try:
+                # Without anything to acknowledge, there is nothing to do here.
+                if message.acknowledged_id or message.ranges:
+                    self._sender.acknowledge(
+                        message.acknowledged_id, message.ranges, now
+                    )
+                if message.block is not None:
+                    self._accept(message, now)
+            except StreamBroken as error:
+                self.abort(now, error)
+        self._settle(now)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due at ``now``."""
+        self._sender.handle_timer(now)
+        if self._lingers_until is not None:
+            if now >= self._lingers_until:
+                self._over = True
+        elif self._owing_since is not None and now >= self._silence_ends:
+            self.failure = StreamTimedOut(f"{self._give_up:g} seconds")
+            self._over = True
+        elif self._keepalive is not None and now >= self._heard + self._keepalive:
+            self._sender.ping()
+
+    def next_deadline(self, now: float) -> float | None:
+        """When :meth:`handle_timer` and :meth:`messages_to_send` are due next."""
+        if self._over:
+            return None
+        times = [self._ack_by, self._sender.deadline(), self._lingers_until]
+        if self._sender.wants_to_send:
+            times.append(self._congestion.next_time(now, self._sender.in_flight))
+        if self._lingers_until is None:
+            if self._owing_since is not None:
+                times.append(self._silence_ends)
+            elif self._keepalive is not None:
+                times.append(self._heard + self._keepalive)
+        return min((time for time in times if time is not None), default=None)
+
+    def messages_to_send(self, now: float) -> list[bytes]:
+        """Give the messages that may leave now, acknowledgments first of all."""
+        if self._over and not self._ack_pending:
+            return []
+        messages: list[bytes] = []
+        sender = self._sender
+        while (block := sender.next(now)) is not None:
+            messages.append(self._encode(block, now))
+        if self._ack_pending and (
+            self._over
+            or self._ack_by is None
+            or now >= self._ack_by
+            or self._ack_pending >= ACK_EVERY
+        ):
+            messages.append(self._encode_acknowledgment())
+        if not sender.owes:
+            self._owing_since = None
+        elif self._owing_since is None:
+            self._owing_since = now
+        return messages
+
+    @property
+    def _silence_ends(self) -> float:
+        """When the peer counts as gone, if it stays silent."""
+        # A ping that follows a silence is part of it.
+        silent_for = self._keepalive or 0.0
+        began = (self._owing_since or 0.0) - silent_for
+        return max(self._heard, began) + self._give_up
+
+    def _accept(self, message: Message, now: float) -> None:
+        """Take the block of a message, and see to its acknowledgment."""
+        assert message.block is not None  # noqa: S101 - checked by the caller
+        receiver = self._receiver
+        position, block, ending = message.position, message.block, message.ending
+        arrival = Arrival.FRESH
+        if block or ending:
+            arrival = receiver.receive(position, block, ending)
+        elif position and position == receiver.total and receiver.complete:
+            self._peer_done = True
+        if arrival is Arrival.REFUSED or not message.message_id:
+            return
+        self._ack_pending += 1
+        if arrival is Arrival.FRESH or self._may_cite(position, block):
+            self._ack_id = message.message_id
+        if (
+            self._eager
+            or arrival is Arrival.REPEATED
+            or not block
+            or ending
+            or receiver.has_gaps
+        ):
+            self._eager = max(0, self._eager - 1)
+            self._ack_pending = max(self._ack_pending, ACK_EVERY)
+        if self._ack_by is None:
+            self._ack_by = now + min(self._congestion.rtt / 8, MAX_ACK_DELAY)
+
+    def _may_cite(self, position: int, block: bytes) -> bool:
+        """Tell whether the ID of a repeated block may be named.
+
+        The reference takes a nonsensical round-trip time from the ID of a block
+        that was acknowledged beyond a gap before.
+        """
+        return not self._scattered.overlaps(position, position + len(block))
+
+    def _encode(self, block: Block, now: float) -> bytes:
+        message_id = self._ids.take()
+        while self._sender.knows(message_id):
+            message_id = self._ids.take()
+        self._sender.transmitted(block, message_id, now)
+        if not self._ack_pending:
+            return encode_message(
+                message_id=message_id,
+                position=block.position,
+                block=block.data,
+                ending=block.ending,
+            )
+        acknowledged_id, ranges = self._take_acknowledgment()
+        return encode_message(
+            message_id=message_id,
+            acknowledged_id=acknowledged_id,
+            ranges=ranges,
+            position=block.position,
+            block=block.data,
+            ending=block.ending,
+        )
+
+    def _encode_acknowledgment(self) -> bytes:
+        acknowledged_id, ranges = self._take_acknowledgment()
+        return encode_message(acknowledged_id=acknowledged_id, ranges=ranges)
+
+    def _take_acknowledgment(self) -> tuple[int, list[tuple[int, int]]]:
+        """Give what is to be acknowledged, each ID once."""
+        acknowledged_id = self._ack_id
+        self._ack_pending = self._ack_id = 0
+        self._ack_by = None
+        ranges = self._receiver.acknowledgment()
+        contiguous = ranges[0][1] if ranges and ranges[0][0] == 0 else 0
+        for start, end in ranges:
+            if start:
+                self._scattered.add(start, end)
+        if self._scattered:
+            self._scattered.remove_below(contiguous - RECEIVE_WINDOW)
+        return acknowledged_id, ranges
+
+    def _settle(self, now: float) -> None:
+        """See whether something has come to its end."""
+        if self._receiver.complete and self._receiver.ending == FAILURE:
+            self.abort(now, PeerFailed())
+        if self._lingers_until is None:
+            if self.complete:
+                self._sender.ping()
+                self._linger(now)
+        elif self.failure is None:
+            last_ping_answered = not self._sender.owes and not self._sender.pinging
+            if self._peer_done or last_ping_answered:
+                self._over = True
+        elif self._sender.finished:
+            self._over = True
+
+    def _linger(self, now: float) -> None:
+        linger = LINGER_TIMEOUTS * self._congestion.timeout
+        self._lingers_until = now + max(MIN_LINGER, min(linger, MAX_LINGER))

@@ -1,0 +1,146 @@
+"""The message format of the stream layer: a header of 48 bytes, zeros, a block.
+
+======  =====  ================================================================
+offset  bytes  field
+======  =====  ================================================================
+0       4      message ID; 0 asks for no acknowledgment
+4       4      ID of the message that this one acknowledges, or 0
+8       8      size of the first acknowledged range, which begins at 0
+16      4      gap to the second range
+20      18     sizes (2 bytes) of ranges 2 to 6, and the gaps (2) between them
+38      2      size of the block, plus 2048 (success) or 4096 (failure) at the end
+40      8      position of the block in the stream
+48             zeros that fill the message up to one of four sizes
+end-D   D      the block, at the very end
+======  =====  ================================================================
+
+All integers are unsigned little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from curvecp_tx.wire.packets import MAX_MESSAGE_BYTES
+
+HEADER_BYTES = 48
+MAX_BLOCK_BYTES = 1024
+
+SMALL_BLOCK_BYTES = 512
+"""A block of this size travels in a message of 576 bytes, and so fits into an
+Initiate packet, which holds 640."""
+
+SUCCESS = 2048
+FAILURE = 4096
+"""How a stream ends, in the block that reaches its end."""
+
+MAX_STREAM_BYTES = 2**60 - 1
+MAX_RANGES = 6
+MAX_FIRST_GAP = 2**32 - 1
+MAX_RANGE_BYTES = 2**16 - 1
+"""Of all ranges but the first, and of all gaps but the first."""
+
+SIZE_CLASSES = (192, 320, 576, 1088)
+"""Messages have these sizes only, so that their length tells a spy little."""
+
+_CLASS_OVERHEAD = 64
+_HEADER = struct.Struct("<IIQI10HQ")
+_FLAGS = SUCCESS | FAILURE
+
+Range = tuple[int, int]
+"""Half-open: first position in it, first position after it."""
+
+
+class Message(NamedTuple):
+    """A message taken apart.
+
+    ``ranges`` holds what is acknowledged, without empty ranges. ``block`` is
+    ``None`` if the message has no usable block; ``ending`` is 0, SUCCESS or
+    FAILURE.
+    """
+
+    message_id: int
+    acknowledged_id: int
+    ranges: Sequence[Range]
+    position: int
+    block: bytes | None
+    ending: int
+
+
+def encode_message(
+    *,
+    message_id: int = 0,
+    acknowledged_id: int = 0,
+    ranges: Iterable[Range] = (),
+    position: int = 0,
+    block: bytes = b"",
+    ending: int = 0,
+) -> bytes:
+    """Build a message in the smallest size that holds its block.
+
+    :param ranges: ascending, disjoint, not adjacent; the first counts as such
+        only if it begins at 0. What the fields cannot express is left out.
+    """
+    size = len(block)
+    for total in SIZE_CLASSES:
+        if size + _CLASS_OVERHEAD <= total:
+            break
+    first, fields = _encode_ranges(ranges)
+    header = _HEADER.pack(
+        message_id, acknowledged_id, first, *fields, size | ending, position
+    )
+    return b"".join((header, bytes(total - HEADER_BYTES - size), block))
+
+
+def decode_message(message: bytes) -> Message | None:
+    """Take a message apart; ``None`` if it is too short or too long to be one.
+
+    A message with an impossible block still acknowledges what it acknowledges.
+    """
+    if not HEADER_BYTES <= len(message) <= MAX_MESSAGE_BYTES:
+        return None
+    message_id, acknowledged_id, first, *fields, tail, position = _HEADER.unpack_from(
+        message
+    )
+    ranges: list[Range] = [(0, first)] if first else []
+    if any(fields):
+        end = first
+        for gap, size in zip(fields[::2], fields[1::2], strict=True):
+            start = end + gap
+            end = start + size
+            if size:
+                ranges.append((start, end))
+    size, ending = tail & ~_FLAGS, tail & _FLAGS
+    block = None
+    if (
+        size <= MAX_BLOCK_BYTES
+        and HEADER_BYTES + size <= len(message)
+        and ending != _FLAGS
+        and position + size <= MAX_STREAM_BYTES
+    ):
+        block = message[len(message) - size :]
+    return Message(message_id, acknowledged_id, ranges, position, block, ending)
+
+
+def _encode_ranges(ranges: Iterable[Range]) -> tuple[int, list[int]]:
+    """Give the size of the first range, and gaps and sizes of the other five."""
+    first = 0
+    fields: list[int] = []
+    end = 0
+    for start, stop in ranges:
+        if start == 0:
+            first = end = stop
+            continue
+        gap = start - end
+        if len(fields) == 2 * (MAX_RANGES - 1):
+            break
+        if gap > (MAX_RANGE_BYTES if fields else MAX_FIRST_GAP):
+            break
+        size = min(stop - start, MAX_RANGE_BYTES)
+        fields += gap, size
+        end = start + size
+        if end < stop:
+            break
+    return first, fields + [0] * (2 * (MAX_RANGES - 1) - len(fields))
