@@ -27,11 +27,17 @@ if TYPE_CHECKING:
     )
     from curvecp_tx.net.keydir import Identity, KeyDirectory, make_key_directory
     from curvecp_tx.net.report import Report, Verbosity
+    from curvecp_tx.net.stream_endpoints import (
+        CurveCPClientEndpoint,
+        CurveCPServerEndpoint,
+    )
     from curvecp_tx.secure.counters import Counters
 
 __all__ = [
     "Counters",
     "CurveCPAddress",
+    "CurveCPClientEndpoint",
+    "CurveCPServerEndpoint",
     "HandlerProgramFactory",
     "IClientPolicy",
     "IMessageProtocol",
@@ -51,6 +57,8 @@ __all__ = [
 _HOMES = {
     "Counters": "curvecp_tx.secure.counters",
     "CurveCPAddress": "curvecp_tx.address",
+    "CurveCPClientEndpoint": "curvecp_tx.net.stream_endpoints",
+    "CurveCPServerEndpoint": "curvecp_tx.net.stream_endpoints",
     "HandlerProgramFactory": "curvecp_tx.net.child",
     "IClientPolicy": "curvecp_tx.interfaces",
     "IMessageProtocol": "curvecp_tx.interfaces",

@@ -107,6 +107,17 @@ class IMessageProtocolFactory(Interface):
         """
 
 
+class IHandlerFactory(IMessageProtocolFactory):
+    """A factory of message protocols that may need time to end."""
+
+    def whenIdle() -> Deferred[None]:
+        """
+        Wait for the end of what was started for connections that are over.
+
+        @return: a Deferred that fires when nothing of that is left.
+        """
+
+
 class IClientPolicy(Interface):
     """Decides whom a server lets in, before anything is started for them."""
 

@@ -20,8 +20,8 @@ from curvecp_tx.address import CurveCPAddress, handler_environment
 from curvecp_tx.errors import BadMessageSize, HandlerFailed
 from curvecp_tx.interfaces import (
     ICurveCPReactor,
+    IHandlerFactory,
     IMessageProtocol,
-    IMessageProtocolFactory,
     IMessageTransport,
 )
 from curvecp_tx.net.ending import (
@@ -44,7 +44,7 @@ MESSAGES_IN = 8
 MESSAGES_OUT = 9
 
 
-@implementer(IMessageProtocolFactory)
+@implementer(IHandlerFactory)
 class HandlerProgramFactory:
     """Starts a program for each connection.
 
@@ -80,6 +80,10 @@ class HandlerProgramFactory:
     def buildProtocol(self, address: CurveCPAddress) -> HandlerProgram:
         """Make the handler of one connection; it starts with ``makeConnection``."""
         return HandlerProgram(self)
+
+    def whenIdle(self) -> Deferred[None]:
+        """Wait for the programs to end."""
+        return self.running.when_none()
 
 
 @implementer(IMessageProtocol)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -19,6 +20,7 @@ from curvecp_tx.interfaces import (
 from curvecp_tx.net.dialer import MessageDialer
 from curvecp_tx.net.keydir import Identity
 from curvecp_tx.net.listener import MessageListener
+from curvecp_tx.net.resolution import resolve_hosts
 from curvecp_tx.net.udp import DatagramPort, open_socket
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.secure.paths import Address
@@ -115,7 +117,7 @@ class MessageClientEndpoint:
 
     :param serverKey: the server's long-term public key, 32 bytes.
     :param serverName: the server's name.
-    :param hosts: its IP addresses, tried in this order.
+    :param hosts: its IP addresses or names, tried in this order.
     :param port: its UDP port.
     :param identity: our long-term keys; a new pair for each connection without.
     :param options: as for :class:`~curvecp_tx.net.dialer.MessageDialer`.
@@ -147,8 +149,14 @@ class MessageClientEndpoint:
             fails with :class:`~curvecp_tx.errors.ConnectTimedOut`; may be
             cancelled.
         """
+        found = resolve_hosts(self._reactor, self._hosts)
+        return found.addCallback(partial(self._dial, factory))
+
+    def _dial(
+        self, factory: IMessageProtocolFactory, hosts: Sequence[str]
+    ) -> Deferred[IMessageProtocol]:
         try:
-            interface, addresses = resolve(self._hosts, self._port)
+            interface, addresses = resolve(hosts, self._port)
             dialer = MessageDialer(
                 self._reactor,
                 factory,

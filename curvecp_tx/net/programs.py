@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from curvecp_tx.address import CurveCPAddress, handler_environment
 from curvecp_tx.errors import CurveCPError
-from curvecp_tx.interfaces import ICurveCPReactor, IMessageProtocolFactory
+from curvecp_tx.interfaces import ICurveCPReactor, IHandlerFactory
 from curvecp_tx.net.ending import (
     FAILED_STATUS,
     SERVER_PATIENCE,
@@ -177,7 +177,7 @@ class StreamProgram(Protocol):
             settings.report.error_sometimes(
                 "program", "unable to start program: {why}", why=str(error)
             )
-            self.transport.abortConnection()
+            self.transport.abortConnection("the program could not be started")
             return
         self._pid = process.pid
         self._pipes = spawned.pipes
@@ -270,7 +270,7 @@ class StreamProgram(Protocol):
         if self._end is None:
             self.transport.loseWriteConnection()
         elif self._end.status is None:
-            self.transport.abortConnection()
+            self.transport.abortConnection(f"the program ended with {self._end}")
         else:
             self.transport.loseConnection()
 
@@ -341,7 +341,7 @@ class _Process(ProcessWatch):
         self._program.pipeClosed(childFD)
 
 
-@implementer(IMessageProtocolFactory)
+@implementer(IHandlerFactory)
 class StreamProgramFactory:
     """Runs a program on a stream for each client of a server."""
 
@@ -356,3 +356,7 @@ class StreamProgramFactory:
             accept=lambda connection: self._settings.start(),
             report=self._settings.report,
         )
+
+    def whenIdle(self) -> Deferred[None]:
+        """Wait for the programs to end."""
+        return self._settings.running.when_none()

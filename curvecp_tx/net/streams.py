@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
@@ -30,10 +30,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from curvecp_tx.address import CurveCPAddress
-from curvecp_tx.errors import CurveCPError, StreamFailed, StreamTimedOut
+from curvecp_tx.errors import CurveCPError, StreamAborted, StreamFailed, StreamTimedOut
 from curvecp_tx.interfaces import (
+    IHandlerFactory,
     IMessageProtocol,
-    IMessageProtocolFactory,
     IMessageTransport,
 )
 from curvecp_tx.net.clock import monotonic_seconds
@@ -172,9 +172,9 @@ class StreamConnection:
             if self._producer is None:
                 self._close()
 
-    def abortConnection(self) -> None:
+    def abortConnection(self, why: str = "") -> None:
         """End the connection now, and tell the peer that it failed."""
-        self._stream.abort(self._seconds())
+        self._stream.abort(self._seconds(), StreamAborted(why))
         self._soon()
 
     def getPeer(self) -> CurveCPAddress:
@@ -411,7 +411,7 @@ class StreamConnection:
         self._turn()
 
 
-@implementer(IMessageProtocolFactory)
+@implementer(IHandlerFactory)
 class StreamFactory:
     """Serves a Twisted protocol on the streams of message connections."""
 
@@ -437,3 +437,7 @@ class StreamFactory:
             accept=lambda connection: protocol,
             report=self._report,
         )
+
+    def whenIdle(self) -> Deferred[None]:
+        """Nothing outlives its connection."""
+        return succeed(None)

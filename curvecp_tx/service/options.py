@@ -79,17 +79,22 @@ class CommandOptions(usage.Options):
         )
 
     def operands(
-        self, given: Sequence[str], names: Sequence[str]
+        self, given: Sequence[str], names: Sequence[str], *, program: bool = True
     ) -> tuple[list[str], list[str]]:
         """Split what follows the options into the named operands and the program.
 
+        :param program: whether there has to be a program; otherwise, there must
+            not be one.
         :raises usage.UsageError: naming the first that is missing.
         """
         # getopt takes a lone "-" for an operand; here it ends the options.
         if given and given[0] == "-":
             given = given[1:]
-        if len(given) <= len(names):
-            raise usage.UsageError(f"missing {[*names, 'prog'][len(given)]}")
+        wanted = [*names, "prog"] if program else names
+        if len(given) < len(wanted):
+            raise usage.UsageError(f"missing {wanted[len(given)]}")
+        if not program and len(given) > len(names):
+            raise usage.UsageError("there is no prog to be run with this option")
         return list(given[: len(names)]), list(given[len(names) :])
 
 
@@ -172,6 +177,9 @@ class ServerOptions(CommandOptions):
             f"allow at most n clients at once (default {DEFAULT_CLIENTS})",
         ),
         ("-1 (optional)", "print the UDP port when it is bound"),
+        ("--stream (optional)", "prog is a plain program, on descriptors 0 and 1"),
+        ("--forward endpoint (optional)", "connect clients there; there is no prog"),
+        ("--proxy-header (optional)", "with --forward: tell who the client is"),
         ("sname", "server's name"),
         ("keydir", "use this public-key directory"),
         ("ip", "server's IP address"),
@@ -184,6 +192,9 @@ class ServerOptions(CommandOptions):
         super().__init__()
         self["clients"] = DEFAULT_CLIENTS
         self["print-port"] = False
+        self["stream"] = False
+        self["forward"] = None
+        self["proxy-header"] = False
 
     def opt_clients(self, n: str) -> None:
         """allow at most n clients at once (default 100)"""
@@ -197,10 +208,29 @@ class ServerOptions(CommandOptions):
 
     opt_1 = opt_print_port
 
+    def opt_stream(self) -> None:
+        """prog is a plain program: it reads the client's bytes on 0, writes on 1"""
+        self["stream"] = True
+
+    def opt_forward(self, endpoint: str) -> None:
+        """connect each client to this client endpoint (tcp:HOST:PORT, unix:PATH)"""
+        self["forward"] = endpoint
+
+    def opt_proxy_header(self) -> None:
+        """with --forward: tell the client's address and key (PROXY protocol, v2)"""
+        self["proxy-header"] = True
+
     def parseArgs(self, *operands: str) -> None:
         """Read the operands."""
         names = ("sname", "keydir", "ip", "port", "ext")
-        (name, keydir, ip, port, ext), program = self.operands(operands, names)
+        forward = self["forward"] is not None
+        if forward and self["stream"]:
+            raise usage.UsageError("--stream and --forward exclude each other")
+        if self["proxy-header"] and not forward:
+            raise usage.UsageError("--proxy-header goes with --forward")
+        (name, keydir, ip, port, ext), program = self.operands(
+            operands, names, program=not forward
+        )
         self["name"] = parse_name(name)
         self["keydir"] = keydir
         self["interface"] = parse_ip(ip)
@@ -224,6 +254,10 @@ class ClientOptions(CommandOptions):
         ("-v (optional)", "print extra information"),
         ("-c keydir (optional)", "use this public-key directory"),
         ("-t seconds (optional)", "connect within this time (default 60)"),
+        ("--stream (optional)", "prog is a plain program, on descriptors 6 and 7"),
+        ("--program-on-stdio (optional)", "with --stream: on 0 and 1 instead"),
+        ("--stdio (optional)", "connect standard input and output; there is no prog"),
+        ("--listen endpoint (optional)", "connect what comes there; there is no prog"),
         ("sname", "server's name"),
         ("pk", "server's public key"),
         ("ip", "server's IP address"),
@@ -236,6 +270,10 @@ class ClientOptions(CommandOptions):
         super().__init__()
         self["keydir"] = None
         self["timeout"] = DEFAULT_TIMEOUT
+        self["stream"] = False
+        self["program-on-stdio"] = False
+        self["stdio"] = False
+        self["listen"] = None
 
     def opt_keydir(self, keydir: str) -> None:
         """use the key in this directory; without, one made for the occasion"""
@@ -249,10 +287,33 @@ class ClientOptions(CommandOptions):
 
     opt_t = opt_timeout
 
+    def opt_stream(self) -> None:
+        """prog is a plain program: it reads the server's bytes on 6, writes on 7"""
+        self["stream"] = True
+
+    def opt_program_on_stdio(self) -> None:
+        """with --stream: prog reads on 0 and writes on 1 instead"""
+        self["program-on-stdio"] = True
+
+    def opt_stdio(self) -> None:
+        """run no prog; connect standard input and output with the server"""
+        self["stdio"] = True
+
+    def opt_listen(self, endpoint: str) -> None:
+        """run no prog; connect what comes to this server endpoint with the server"""
+        self["listen"] = endpoint
+
     def parseArgs(self, *operands: str) -> None:
         """Read the operands."""
         names = ("sname", "pk", "ip", "port", "ext")
-        (name, pk, ips, port, ext), program = self.operands(operands, names)
+        listen = self["listen"] is not None
+        if self["stream"] + self["stdio"] + listen > 1:
+            raise usage.UsageError("--stream, --stdio, --listen exclude each other")
+        if self["program-on-stdio"] and not self["stream"]:
+            raise usage.UsageError("--program-on-stdio goes with --stream")
+        (name, pk, ips, port, ext), program = self.operands(
+            operands, names, program=not (self["stdio"] or listen)
+        )
         self["name"] = parse_name(name)
         key = parse_key(pk)
         if key is None:

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import inlineCallbacks
+from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import CannotListenError
 
 from curvecp_tx.errors import CurveCPError
-from curvecp_tx.interfaces import IClientPolicy, ICurveCPReactor
+from curvecp_tx.interfaces import (
+    IClientPolicy,
+    ICurveCPReactor,
+    IHandlerFactory,
+)
 from curvecp_tx.net.child import HandlerProgramFactory
 from curvecp_tx.net.clock import make_monotonic
+from curvecp_tx.net.forward import ForwardFactory
 from curvecp_tx.net.keydir import Identity
 from curvecp_tx.net.listener import DEFAULT_CLIENTS, MessageListener
+from curvecp_tx.net.programs import (
+    SERVER_DESCRIPTORS,
+    ProgramOnStream,
+    StreamProgramFactory,
+)
 from curvecp_tx.net.report import Report
+from curvecp_tx.net.streams import StreamFactory
 from curvecp_tx.net.udp import DatagramPort, open_socket
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.service.exits import die
@@ -25,52 +38,46 @@ Options = ServerOptions
 
 
 class CurveCPServerService(Service):
-    """Runs a message-handler program for each CurveCP client.
+    """Serves CurveCP clients.
 
     The port is bound by :meth:`bind`, or else when privileged services start, or
     else at the start; it is served from the start on. Stopping ends all
     connections, and is done when the last program has ended.
 
-    :param command: the program and its arguments.
+    :param handlers: makes what serves a client: a program, a stream.
     :param interface: IP address to bind.
     :param port: UDP port to bind; 0 picks one.
-    :param directory: where programs start; ``None`` for where the service is.
-    :raises ProgramNotFound: if there is no such program.
+    :param sock: a socket that is bound already, instead of these two.
     :raises BadName: if ``serverName`` cannot be a server's name.
     """
 
     def __init__(
         self,
         reactor: ICurveCPReactor,
-        command: Sequence[str],
+        handlers: IHandlerFactory,
         *,
         identity: Identity,
         serverName: str,
         extension: bytes,
         interface: str,
         port: int,
+        sock: socket.socket | None = None,
         policy: IClientPolicy | None = None,
         clients: int = DEFAULT_CLIENTS,
-        directory: str | None = None,
         report: Report | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self._report = report = report or Report()
         self._reactor = reactor
         self._interface = interface
         self._port_number = port
-        self._socket: socket.socket | None = None
+        self._socket = sock
         self._port: DatagramPort | None = None
-        self.counters = Counters()
-        self.programs = HandlerProgramFactory(
-            reactor,
-            command,
-            directory=directory,
-            report=report,
-            counters=self.counters,
-        )
+        self.counters = counters or Counters()
+        self.handlers = handlers
         self.listener = MessageListener(
             reactor,
-            self.programs,
+            handlers,
             identity=identity,
             name=serverName,
             extension=extension,
@@ -117,7 +124,7 @@ class CurveCPServerService(Service):
         elif self._socket is not None:
             self._socket.close()
         self._port = self._socket = None
-        yield self.programs.running.when_none()
+        yield self.handlers.whenIdle()
         counted = {k: n for k, n in self.counters.as_dict().items() if n}
         self._report.info("counters: {counted}", counted=counted)
 
@@ -139,25 +146,33 @@ def makeService(
 
     command, silent = options.command, options["verbosity"] == 0
     make_monotonic(reactor)
+    report = Report(options["verbosity"])
+    counters = Counters()
     try:
-        service = CurveCPServerService(
-            reactor,  # type: ignore[arg-type]
-            options["program"],
-            identity=Identity.for_server(options["keydir"]),
-            serverName=options["name"],
-            extension=options["extension"],
-            interface=options["interface"],
-            port=options["port"],
-            clients=options["clients"],
-            report=Report(options["verbosity"]),
-        )
-        port = service.bind()
+        handlers = _make_handlers(options, reactor, report, counters)
+        sock = open_socket(options["interface"], options["port"])
+        # Last, since it uses up nonces for good.
+        identity = Identity.for_server(options["keydir"])
     except CurveCPError as error:
         die(command, str(error), silent=silent)
     except CannotListenError as error:
         where = f"{options['interface']} port {options['port']}"
         reason = getattr(error.socketError, "strerror", None) or error.socketError
         die(command, f"unable to bind {where}: {reason}".lower(), silent=silent)
+    service = CurveCPServerService(
+        reactor,  # type: ignore[arg-type]
+        handlers,
+        identity=identity,
+        serverName=options["name"],
+        extension=options["extension"],
+        interface=options["interface"],
+        port=options["port"],
+        sock=sock,
+        clients=options["clients"],
+        report=report,
+        counters=counters,
+    )
+    port = service.bind()
     if options["print-port"]:
         try:
             show(str(port))
@@ -165,3 +180,26 @@ def makeService(
             reason = f"unable to write output: {error.strerror}".lower()
             die(command, reason, silent=silent)
     return service
+
+
+def _make_handlers(
+    options: ServerOptions, reactor: Any, report: Report, counters: Counters
+) -> IHandlerFactory:
+    """Make what serves the clients, as the options say."""
+    if options["forward"] is not None:
+        endpoint = clientFromString(reactor, options["forward"])
+        forward = ForwardFactory(
+            endpoint, proxyHeader=options["proxy-header"], report=report
+        )
+        return StreamFactory(reactor, forward, report=report)
+    if options["stream"]:
+        settings = ProgramOnStream(
+            reactor,
+            options["program"],
+            descriptors=SERVER_DESCRIPTORS,
+            report=report,
+        )
+        return StreamProgramFactory(settings)
+    return HandlerProgramFactory(
+        reactor, options["program"], report=report, counters=counters
+    )

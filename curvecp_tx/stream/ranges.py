@@ -24,11 +24,6 @@ class RangeSet:
         return len(self._starts)
 
     @property
-    def contiguous(self) -> int:
-        """Where the interval that begins at 0 ends; 0 if there is none."""
-        return self._ends[0] if self._starts and self._starts[0] == 0 else 0
-
-    @property
     def end(self) -> int:
         """The first position after the last interval; 0 if there is none."""
         return self._ends[-1] if self._ends else 0
@@ -37,11 +32,6 @@ class RangeSet:
         """Tell whether any position from ``start`` to before ``end`` is in."""
         index = bisect_right(self._ends, start)
         return start < end and index < len(self._starts) and self._starts[index] < end
-
-    def covers(self, start: int, end: int) -> bool:
-        """Tell whether every position from ``start`` to before ``end`` is in."""
-        index = bisect_right(self._starts, start) - 1
-        return start >= end or (index >= 0 and end <= self._ends[index])
 
     def missing(self, start: int, end: int) -> list[Range]:
         """Give the parts of an interval that are not in."""

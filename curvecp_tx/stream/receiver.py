@@ -22,7 +22,7 @@ class Arrival(Enum):
 
     FRESH = "something in it was new"
     REPEATED = "all of it was there already"
-    REFUSED = "no room for it: neither kept nor acknowledged"
+    REFUSED = "no room for it: not kept"
 
 
 class Receiver:
@@ -83,7 +83,7 @@ class Receiver:
         end = position + len(block)
         if end > self._taken + RECEIVE_WINDOW:
             return Arrival.REFUSED
-        if len(self._received) >= MAX_GAPS and end > self._next:
+        if len(self._received) >= MAX_GAPS and position > self._next:
             return Arrival.REFUSED
         fresh = self._note_end(end, ending)
         if end == self._next + len(block) and not self._chunks and block:
@@ -119,10 +119,6 @@ class Receiver:
         if self.complete:
             return [(0, self._next + 1)]
         return list(self._received)
-
-    def is_isolated(self, position: int, block: bytes) -> bool:
-        """Tell whether a block lies beyond a gap, so that no first range holds it."""
-        return position + len(block) > self._next
 
     def _advance(self, chunk: bytes) -> None:
         self._next += len(chunk)

@@ -93,11 +93,13 @@ class Sender:
 
     :param congestion: decides on the speed, and on what is overdue.
     :ivar block_limit: size of the next blocks to be cut, in bytes.
+    :ivar probe_interval: seconds between two probes at the most.
     """
 
     def __init__(self, congestion: ICongestionControl, *, block_limit: int) -> None:
         self.congestion = congestion
         self.block_limit = block_limit
+        self.probe_interval = MAX_PROBE_INTERVAL
         self._pending = bytearray()
         self._offset = 0
         self._position = 0
@@ -121,7 +123,7 @@ class Sender:
     def buffered(self) -> int:
         """Bytes from the first unacknowledged one to the last one written."""
         sent = self._position - self._blocks[0].position if self._blocks else 0
-        return self.unsent + sent
+        return self.unsent + max(0, sent)
 
     @property
     def unsent(self) -> int:
@@ -132,11 +134,6 @@ class Sender:
     def finished(self) -> bool:
         """Whether the stream and its end have been acknowledged."""
         return self._finished
-
-    @property
-    def ending(self) -> int:
-        """How the stream was ended: 0, SUCCESS or FAILURE."""
-        return self._ending
 
     @property
     def owes(self) -> bool:
@@ -200,7 +197,8 @@ class Sender:
 
         One that names an ID which was never sent counts for nothing. One that
         names none can only answer a duplicate, and so counts for nothing but
-        blocks that were sent more than once.
+        blocks that were sent more than once, and for the whole stream at once:
+        after that, nothing is left that a lie could make us send.
 
         :raises StreamBroken: if it acknowledges what was never sent.
         """
@@ -215,7 +213,9 @@ class Sender:
         for start, end in ranges:
             if end > end_of_sent:
                 raise StreamBroken("the peer acknowledges what was never sent")
-            progress |= self._acknowledge_range(start, end, bool(acknowledged_id))
+            whole = self._ended and start == 0 and end == end_of_sent
+            trusted = bool(acknowledged_id) or whole
+            progress |= self._acknowledge_range(start, end, trusted)
         if progress:
             self._probes = 0
             self._probe_due = False
@@ -238,9 +238,9 @@ class Sender:
         patience = self.congestion.timeout
         if self._probes:
             patience *= 1 << min(self._probes, 16)
-            return self._probed + min(patience, MAX_PROBE_INTERVAL)
+            return self._probed + min(patience, self.probe_interval)
         for block in self._flight.values():
-            return block.sent + min(patience, MAX_PROBE_INTERVAL)
+            return block.sent + min(patience, self.probe_interval)
         return None
 
     def next(self, now: float) -> Block | None:
@@ -303,7 +303,7 @@ class Sender:
             return None
         if self._has_ping:
             self._ping_wanted = False
-            return self._track(Block(self._position, b"", 0))
+            return self._track(Block(self._position + self._ended, b"", 0))
         size = min(self.block_limit, MAX_BLOCK_BYTES, self.unsent)
         if self._blocks:
             room = self._blocks[0].position + WINDOW_BYTES - self._position
@@ -330,14 +330,16 @@ class Sender:
 
     def _confirm(self, transmission: Transmission, now: float) -> None:
         """Take the echo of an ID: a round trip, and the arrival of a message."""
-        _, serial, sent = transmission
+        block, serial, sent = transmission
         self.congestion.acknowledged(now - sent, now)
         self._highest_acknowledged = max(self._highest_acknowledged, serial)
-        # A ping asks whether the peer is there; any answer will do.
-        if self._blocks and self._blocks[0].is_ping:
-            self._mark(self._blocks[0])
+        # A ping asks whether the peer is there: an answer to what left later
+        # will do, an answer to what left before says nothing.
+        oldest = self._blocks[0] if self._blocks else block
+        if oldest.is_ping and (block is oldest or serial > oldest.serial):
+            self._mark(oldest)
 
-    def _acknowledge_range(self, start: int, end: int, by_id: bool) -> bool:
+    def _acknowledge_range(self, start: int, end: int, trusted: bool) -> bool:
         blocks = self._blocks
         index = 0 if start == 0 else bisect_left(blocks, start, key=_position)
         progress = False
@@ -348,7 +350,7 @@ class Sender:
             index += 1
             if block.acknowledged or block.is_ping:
                 continue
-            if by_id or block.transmissions > 1:
+            if trusted or block.transmissions > 1:
                 self._mark(block)
                 progress = True
         return progress

@@ -56,9 +56,9 @@ Range = tuple[int, int]
 class Message(NamedTuple):
     """A message taken apart.
 
-    ``ranges`` holds what is acknowledged, without empty ranges. ``block`` is
-    ``None`` if the message has no usable block; ``ending`` is 0, SUCCESS or
-    FAILURE.
+    ``ranges`` holds what is acknowledged, without empty or adjacent ranges.
+    ``block`` is ``None`` if the message has no usable block; ``ending`` is 0,
+    SUCCESS or FAILURE.
     """
 
     message_id: int
@@ -110,8 +110,11 @@ def decode_message(message: bytes) -> Message | None:
         for gap, size in zip(fields[::2], fields[1::2], strict=True):
             start = end + gap
             end = start + size
-            if size:
-                ranges.append((start, end))
+            if not size:
+                continue
+            if ranges and ranges[-1][1] == start:
+                start = ranges.pop()[0]
+            ranges.append((start, end))
     size, ending = tail & ~_FLAGS, tail & _FLAGS
     block = None
     if (
@@ -133,14 +136,13 @@ def _encode_ranges(ranges: Iterable[Range]) -> tuple[int, list[int]]:
         if start == 0:
             first = end = stop
             continue
-        gap = start - end
-        if len(fields) == 2 * (MAX_RANGES - 1):
+        if start - end > (MAX_RANGE_BYTES if fields else MAX_FIRST_GAP):
             break
-        if gap > (MAX_RANGE_BYTES if fields else MAX_FIRST_GAP):
-            break
-        size = min(stop - start, MAX_RANGE_BYTES)
-        fields += gap, size
-        end = start + size
-        if end < stop:
-            break
-    return first, fields + [0] * (2 * (MAX_RANGES - 1) - len(fields))
+        # A range that is too long for its field goes on in the next one.
+        while end < stop:
+            start = max(start, end)
+            size = min(stop - start, MAX_RANGE_BYTES)
+            fields += start - end, size
+            end = start + size
+    wanted = 2 * (MAX_RANGES - 1)
+    return first, (fields + [0] * wanted)[:wanted]

@@ -51,10 +51,27 @@ class OptionsTests(SynchronousTestCase):
     def test_defaults_before_parsing(self) -> None:
         """What has a default has it from the start."""
         self.assertEqual(
-            dict(ServerOptions()), {"verbosity": 1, "clients": 100, "print-port": False}
+            dict(ServerOptions()),
+            {
+                "verbosity": 1,
+                "clients": 100,
+                "print-port": False,
+                "stream": False,
+                "forward": None,
+                "proxy-header": False,
+            },
         )
         self.assertEqual(
-            dict(ClientOptions()), {"verbosity": 1, "keydir": None, "timeout": 60.0}
+            dict(ClientOptions()),
+            {
+                "verbosity": 1,
+                "keydir": None,
+                "timeout": 60.0,
+                "stream": False,
+                "program-on-stdio": False,
+                "stdio": False,
+                "listen": None,
+            },
         )
 
     def test_usage_tells_defaults(self) -> None:

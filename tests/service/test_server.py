@@ -28,6 +28,7 @@ from curvecp_tx.interfaces import (
     IMessageProtocolFactory,
     IMessageTransport,
 )
+from curvecp_tx.net.child import HandlerProgramFactory
 from curvecp_tx.net.endpoints import MessageClientEndpoint
 from curvecp_tx.net.keydir import SERVER_RESERVATION, Identity, read_public_key
 from curvecp_tx.service import server
@@ -112,9 +113,13 @@ class ServiceTests(TestCase):
             **options,
         }
         command = [sys.executable, "-S", "-E", "-c", PROGRAM]
-        service = CurveCPServerService(
+        self.handlers = HandlerProgramFactory(
             reactor,  # type: ignore[arg-type]
             arguments.pop("command", command),
+        )
+        service = CurveCPServerService(
+            reactor,  # type: ignore[arg-type]
+            self.handlers,
             **arguments,
         )
         self.addCleanup(service.stopService)
@@ -185,7 +190,7 @@ class ServiceTests(TestCase):
         """A started service runs the program for a client."""
         self.service.startService()
         visitor = await self.visit(self.service.bind())
-        self.assertEqual(len(self.service.programs.running), 1)
+        self.assertEqual(len(self.handlers.running), 1)
         self.assertEqual(self.service.counters.connections, 1)
         await self.leave(visitor)
 
@@ -194,9 +199,9 @@ class ServiceTests(TestCase):
         self.service.startService()
         port = self.service.bind()
         visitors = [await self.visit(port) for _ in range(3)]
-        self.assertEqual(len(self.service.programs.running), 3)
+        self.assertEqual(len(self.handlers.running), 3)
         await self.service.stopService()
-        self.assertEqual(len(self.service.programs.running), 0)
+        self.assertEqual(len(self.handlers.running), 0)
         self.assertEqual(self.service.listener.connections, 0)
         self.assertFalse(is_bound(port))
         for visitor in visitors:
@@ -295,7 +300,8 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertEqual(host.key, read_public_key(self.keydir))
         self.assertEqual(host.name, "www.example.org")
         self.assertEqual(host.extension, bytes.fromhex(EXTENSION))
-        self.assertEqual(service.programs.arguments, ["cat"])
+        assert isinstance(service.handlers, HandlerProgramFactory)
+        self.assertEqual(service.handlers.arguments, ["cat"])
 
     def test_nonces_reserved(self) -> None:
         """The nonces are set aside now: later the files may be out of reach."""
@@ -372,7 +378,8 @@ class PluginTests(SynchronousTestCase):
         self.assertRegex(finished.out, r"(?m)^ +curvecpserver +A CurveCP superserver")
         self.assertIn("twisted.application.service", finished.err)
         self.assertNotIn("nacl", finished.err)
-        self.assertNotIn("curvecp_tx.", finished.err)
+        for layer in ("wire", "secure", "stream", "service"):
+            self.assertNotIn(f"curvecp_tx.{layer}", finished.err)
 
     def test_twistd_command_help(self) -> None:
         """``twistd curvecpserver --help`` shows the operands and the options."""

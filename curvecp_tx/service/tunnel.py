@@ -1,0 +1,164 @@
+"""Tunnels to a CurveCP server: from standard input and output, or from a port."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.internet.stdio import StandardIO
+from twisted.python.failure import Failure
+
+from curvecp_tx.errors import CurveCPError
+from curvecp_tx.net.clock import make_monotonic
+from curvecp_tx.net.ending import FAILED_STATUS
+from curvecp_tx.net.forward import ForwardFactory, Side
+from curvecp_tx.net.keydir import Identity
+from curvecp_tx.net.report import Report
+from curvecp_tx.net.stream_endpoints import CurveCPClientEndpoint
+from curvecp_tx.service.exits import die, die_of_usage
+from curvecp_tx.service.options import ClientOptions
+
+Options = ClientOptions
+
+
+class StdioService(Service):
+    """Connects standard input and output with a server, like netcat.
+
+    :ivar ended: fires with 0 if both directions are complete and acknowledged,
+        else with 111.
+    """
+
+    def __init__(
+        self, reactor: Any, endpoint: CurveCPClientEndpoint, *, report: Report
+    ) -> None:
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self._report = report
+        self._far: Side | None = None
+        self.ended: Deferred[int] = Deferred()
+
+    def startService(self) -> None:
+        """Dial; input is read when the connection stands."""
+        super().startService()
+        far = Side()
+        self._connecting = self._endpoint.connect(Factory.forProtocol(lambda: far))
+        self._connecting.addCallbacks(self._connected, self._failed)
+
+    def stopService(self) -> None:
+        """Give up."""
+        super().stopService()
+        if self._far is None:
+            self._connecting.cancel()
+        else:
+            self._far.transport.abortConnection()
+
+    def _connected(self, far: Any) -> None:
+        self._far = far
+        far.transport.whenOver.addCallback(self._over)
+        near = Side()
+        StandardIO(near, reactor=self._reactor)
+        near.splice(far)
+
+    def _over(self, problem: CurveCPError | None) -> None:
+        if problem is not None:
+            self._report.error("fatal: {why}", why=problem)
+        self.ended.callback(0 if problem is None else FAILED_STATUS)
+
+    def _failed(self, reason: Failure) -> None:
+        if self.running:
+            self._report.error("fatal: {why}", why=reason.value)
+        self.ended.callback(FAILED_STATUS)
+
+
+class ListenService(Service):
+    """Connects each connection to a local port with a server."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        listen: str,
+        endpoint: CurveCPClientEndpoint,
+        *,
+        report: Report,
+    ) -> None:
+        self._endpoint = serverFromString(reactor, listen)
+        self._factory = ForwardFactory(endpoint, report=report)
+        self._listening: Deferred[IListeningPort] | None = None
+        self._port: IListeningPort | None = None
+
+    def privilegedStartService(self) -> None:
+        """Bind while that is allowed."""
+        super().privilegedStartService()
+        self.bind()
+
+    def startService(self) -> None:
+        """Take connections."""
+        super().startService()
+        self.bind()
+
+    def bind(self) -> None:
+        """Bind the port unless that is done; fails as the endpoint does."""
+        if self._listening is None:
+            self._listening = self._endpoint.listen(self._factory)
+            failures: list[Failure] = []
+            self._listening.addCallbacks(self._bound, failures.append)
+            for failure in failures:
+                failure.raiseException()
+
+    def _bound(self, port: IListeningPort) -> None:
+        self._port = port
+
+    @inlineCallbacks
+    def stopService(self):  # type: ignore[no-untyped-def]
+        """Take no more connections."""
+        yield super().stopService()
+        port, self._port = self._port, None
+        self._listening = None
+        if port is not None:
+            yield port.stopListening()
+
+
+def make_endpoint(reactor: Any, options: ClientOptions) -> CurveCPClientEndpoint:
+    """Make the endpoint that a command line names.
+
+    :raises CurveCPError: if its key directory is unusable.
+    """
+    keydir = options["keydir"]
+    return CurveCPClientEndpoint(
+        reactor,
+        serverKey=options["key"],
+        serverName=options["name"],
+        serverExtension=options["extension"],
+        hosts=options["hosts"],
+        port=options["port"],
+        identity=None if keydir is None else Identity.for_client(keydir),
+        timeout=options["timeout"],
+        report=Report(options["verbosity"]),
+    )
+
+
+def makeService(options: ClientOptions) -> ListenService:
+    """Make the service of ``twistd curvecpclient --listen``, its port bound."""
+    from twisted.internet import reactor
+
+    if options["listen"] is None:
+        die_of_usage(
+            options.command, options.usage_lines(), "under twistd, --listen is needed"
+        )
+    make_monotonic(reactor)
+    silent = options["verbosity"] == 0
+    try:
+        service = ListenService(
+            reactor,
+            options["listen"],
+            make_endpoint(reactor, options),
+            report=Report(options["verbosity"]),
+        )
+        service.bind()
+    except Exception as error:
+        die(options.command, f"unable to listen: {error}", silent=silent)
+    return service
