@@ -8,11 +8,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
 
-.PHONY: help demo test lint types suite docs interop clean
+.PHONY: help demo test lint types suite docs reactors bench clean
 
 help:
 	@echo "make demo   run a server and a client on this machine, and show what happens"
 	@echo "make test   the whole check: lint, types, tests with coverage, docs"
+	@echo "make bench  measure, beside the reference if it is installed"
+	@echo "make reactors   the suite on the select, poll, epoll and asyncio reactors"
 	@echo "make docs   build the documentation into docs/_build/html"
 	@echo "make clean  remove everything that was built"
 
@@ -37,6 +39,16 @@ suite: $(READY)
 	$(BIN)/coverage run -m twisted.trial tests
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='curvecp_tx/wire/*,curvecp_tx/secure/*' --fail-under=95
+
+# Not under coverage: four runs are for the differences between reactors.
+reactors: $(READY)
+	for reactor in select poll epoll asyncio; do \
+	    echo "== $$reactor" && \
+	    $(BIN)/python -m twisted.trial --reactor=$$reactor tests || exit 1; \
+	done
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
 
 docs: $(READY)
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html

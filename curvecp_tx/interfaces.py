@@ -117,6 +117,11 @@ class IHandlerFactory(IMessageProtocolFactory):
         @return: a Deferred that fires when nothing of that is left.
         """
 
+    def kill() -> None:
+        """
+        End by force what was started, at once.
+        """
+
 
 class IClientPolicy(Interface):
     """Decides whom a server lets in, before anything is started for them."""

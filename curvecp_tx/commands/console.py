@@ -72,11 +72,18 @@ def run(service: IService) -> None:
     assert IReactorCore.providedBy(reactor)  # noqa: S101 - any reactor is one
     assert IReactorFromThreads.providedBy(reactor)  # noqa: S101
 
-    def hang_up(number: int, frame: object) -> None:
-        reactor.callFromThread(reactor.stop)
+    stopping: list[int] = []
+
+    def on_signal(number: int, frame: object) -> None:
+        # Who asks twice does not want to wait for programs to end by themselves.
+        kill = getattr(service, "kill", None) if stopping else reactor.stop
+        stopping.append(number)
+        if kill is not None:
+            reactor.callFromThread(kill)
 
     def start() -> None:
-        signal.signal(signal.SIGHUP, hang_up)
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, on_signal)
         service.startService()
 
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

@@ -85,6 +85,10 @@ class HandlerProgramFactory:
         """Wait for the programs to end."""
         return self.running.when_none()
 
+    def kill(self) -> None:
+        """Kill the programs."""
+        self.running.kill()
+
 
 @implementer(IMessageProtocol)
 class HandlerProgram:

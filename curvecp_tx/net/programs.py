@@ -360,3 +360,7 @@ class StreamProgramFactory:
     def whenIdle(self) -> Deferred[None]:
         """Wait for the programs to end."""
         return self._settings.running.when_none()
+
+    def kill(self) -> None:
+        """Kill the programs."""
+        self._settings.running.kill()

@@ -441,3 +441,6 @@ class StreamFactory:
     def whenIdle(self) -> Deferred[None]:
         """Nothing outlives its connection."""
         return succeed(None)
+
+    def kill(self) -> None:
+        """Do nothing: there is nothing to kill."""

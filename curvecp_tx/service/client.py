@@ -85,6 +85,10 @@ class CurveCPClientService(Service):
             program.disconnect(STOP_PATIENCE)
         return self.programs.running.when_none()
 
+    def kill(self) -> None:
+        """Kill the program, for it is not to be waited for."""
+        self.programs.kill()
+
     def _connected(self, program: IMessageProtocol) -> None:
         assert isinstance(program, HandlerProgram)  # noqa: S101 - from our factory
         self._program = program

@@ -128,6 +128,10 @@ class CurveCPServerService(Service):
         counted = {k: n for k, n in self.counters.as_dict().items() if n}
         self._report.info("counters: {counted}", counted=counted)
 
+    def kill(self) -> None:
+        """Kill what has been started for clients."""
+        self.handlers.kill()
+
 
 def _print_now(text: str) -> None:
     """Print past the buffer: whoever waits for the line reads a pipe or a file."""

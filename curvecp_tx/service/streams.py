@@ -69,6 +69,10 @@ class StreamClientService(Service):
             program.stop(STOP_PATIENCE)
         return self._settings.running.when_none()
 
+    def kill(self) -> None:
+        """Kill the program, for it is not to be waited for."""
+        self._settings.running.kill()
+
     def _over(self, outcome: Outcome) -> None:
         if outcome.problem is not None:
             self._report.error("fatal: {why}", why=outcome.problem)
