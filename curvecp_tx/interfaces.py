@@ -5,7 +5,8 @@ takes those messages implements :class:`IMessageProtocol` and answers through
 :class:`IMessageTransport`. The two need to know nothing else of each other.
 
 A *message* is 16 to 1088 bytes, a multiple of 16. Messages may be lost and may
-arrive in another order, but none arrives twice and none is forged.
+arrive in another order, but on one connection none arrives twice, and none is
+forged.
 """
 
 from __future__ import annotations

@@ -5,8 +5,14 @@ test of an hour's worth of loss takes milliseconds and ends the same each time::
 
     reactor = FakeReactor()
     network = MemoryNetwork(reactor, seed=1, conditions=Conditions(loss=0.3))
-    network.attach(listener, "192.0.2.1", 11000)
-    network.attach(dialer, "198.51.100.7", 4433)
+    server = CurveCPServerEndpoint(
+        reactor, ..., interface="192.0.2.1", port=11000, openPort=network.openPort
+    )
+    client = CurveCPClientEndpoint(
+        reactor, ..., hosts=["192.0.2.1"], port=11000, openPort=network.openPort
+    )
+    server.listen(serverFactory)
+    connected = client.connect(clientFactory)
     reactor.run(60.0)
 """
 
@@ -31,11 +37,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from curvecp_tx.interfaces import ICurveCPReactor, IDatagramBatchTransport
+from curvecp_tx.net.endpoints import ANY_IPV4, ANY_IPV6
 from curvecp_tx.net.udp import IBatchReceiver
+from curvecp_tx.secure.counters import Counters
 from curvecp_tx.secure.paths import Address, Datagram
 
 Watch = Callable[[bytes, Address, Address], bool]
 """Sees each datagram with source and destination; ``False`` makes it vanish."""
+
+GUEST_IPV4 = "198.51.100.{}"
+GUEST_IPV6 = "2001:db8::{:x}"
+FIRST_FREE_PORT = 49152
+"""Where ports are put that ask for no place in particular."""
 
 STEP = 0.01
 """Seconds by which :meth:`FakeReactor.run` advances at a time."""
@@ -95,12 +108,28 @@ class MemoryNetwork:
         self.traffic = Traffic()
         self._random = random.Random(seed)
         self._ports: dict[tuple[str, int], MemoryPort] = {}
+        self._guests = 0
 
     def attach(self, protocol: IBatchReceiver, host: str, port: int) -> MemoryPort:
         """Open a port at an address for a datagram protocol."""
         opened = MemoryPort(self, protocol, (host, port))
         opened.startListening()
         return opened
+
+    def openPort(
+        self, protocol: IBatchReceiver, interface: str, port: int, counters: Counters
+    ) -> MemoryPort:
+        """Make a port for an endpoint, as its ``openPort``.
+
+        Who binds no address in particular, as clients do, gets one of their own.
+        """
+        if interface in (ANY_IPV4, ANY_IPV6):
+            self._guests += 1
+            pattern = GUEST_IPV4 if interface == ANY_IPV4 else GUEST_IPV6
+            interface = pattern.format(self._guests)
+        if not port:
+            port = FIRST_FREE_PORT + self._guests
+        return MemoryPort(self, protocol, (interface, port))
 
     def bind(self, port: MemoryPort) -> None:
         """Make a port reachable under its address."""
@@ -204,7 +233,12 @@ class MemoryPort:
         """Send datagrams."""
         if self._open:
             for datagram, address in datagrams:
-                self._network.send(datagram, self.address, address)
+                self._network.send(datagram, self._source, address)
+
+    @property
+    def _source(self) -> Address:
+        """The address as sockets give it: with flow and scope for IPv6."""
+        return (*self.address, 0, 0) if ":" in self.address[0] else self.address
 
     def write(self, datagram: bytes, address: Address) -> None:
         """Send one datagram."""

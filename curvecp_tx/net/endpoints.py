@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,26 @@ ANY_IPV6 = "::"
 MAX_PORT = 65535
 
 
+OpenPort = Callable[[Any, str, int, Counters], IListeningPort]
+"""Makes a port, not listening yet, for a datagram protocol: given that protocol,
+the address and port number to bind, and where to count."""
+
+
+def socket_ports(reactor: ICurveCPReactor) -> OpenPort:
+    """Give what opens real UDP ports under a reactor.
+
+    What it gives raises ``CannotListenError`` where a port cannot be bound.
+    """
+
+    def open_port(
+        protocol: Any, interface: str, port: int, counters: Counters
+    ) -> DatagramPort:
+        sock = open_socket(interface, port)
+        return DatagramPort(reactor, protocol, sock, counters)
+
+    return open_port
+
+
 @implementer(IListeningPort)
 class MessagePort:
     """A server's open port.
@@ -38,7 +58,7 @@ class MessagePort:
     :ivar whenStopped: fires when the port has been closed.
     """
 
-    def __init__(self, port: DatagramPort, listener: MessageListener) -> None:
+    def __init__(self, port: IListeningPort, listener: MessageListener) -> None:
         self._port = port
         self.listener = listener
         self.whenStopped: Deferred[None] = Deferred()
@@ -69,6 +89,7 @@ class MessageServerEndpoint:
 
     :param interface: IP address to bind; ``::`` takes IPv4 as well.
     :param port: UDP port to bind; 0 picks one.
+    :param openPort: what opens the port; a socket by default.
     :param options: as for :class:`~curvecp_tx.net.listener.MessageListener`.
     """
 
@@ -80,9 +101,11 @@ class MessageServerEndpoint:
         name: str,
         interface: str = ANY_IPV4,
         port: int = 0,
+        openPort: OpenPort | None = None,
         **options: Any,
     ) -> None:
         self._reactor = reactor
+        self._open_port = openPort or socket_ports(reactor)
         self._identity = identity
         self._name = name
         self._interface = interface
@@ -102,12 +125,12 @@ class MessageServerEndpoint:
                 name=self._name,
                 **self._options,
             )
-            sock = open_socket(self._interface, self._port)
+            below = self._open_port(
+                listener, self._interface, self._port, listener.counters
+            )
         except Exception:
             return fail()
-        port = MessagePort(
-            DatagramPort(self._reactor, listener, sock, listener.counters), listener
-        )
+        port = MessagePort(below, listener)
         port.startListening()
         return succeed(port)
 
@@ -120,6 +143,7 @@ class MessageClientEndpoint:
     :param hosts: its IP addresses or names, tried in this order.
     :param port: its UDP port.
     :param identity: our long-term keys; a new pair for each connection without.
+    :param openPort: what opens a port for a connection; a socket by default.
     :param options: as for :class:`~curvecp_tx.net.dialer.MessageDialer`.
     """
 
@@ -132,9 +156,11 @@ class MessageClientEndpoint:
         hosts: Iterable[str],
         port: int,
         identity: Identity | None = None,
+        openPort: OpenPort | None = None,
         **options: Any,
     ) -> None:
         self._reactor = reactor
+        self._open_port = openPort or socket_ports(reactor)
         self._server_key = serverKey
         self._server_name = serverName
         self._hosts = list(hosts)
@@ -166,10 +192,9 @@ class MessageClientEndpoint:
                 addresses=addresses,
                 **self._options,
             )
-            sock = open_socket(interface, 0)
+            port = self._open_port(dialer, interface, 0, dialer.counters)
         except Exception:
             return fail()
-        port = DatagramPort(self._reactor, dialer, sock, dialer.counters)
         connected = dialer.connected
         port.startListening()
         return connected

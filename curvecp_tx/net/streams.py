@@ -49,7 +49,7 @@ LOW_WATER = HIGH_WATER // 2
 PEER_END_PATIENCE = 30.0
 """Seconds that a closed connection waits for the peer to end its stream, too."""
 
-Accept = Callable[["StreamConnection"], IProtocol | None]
+Accept = Callable[["StreamConnection"], "IProtocol | None"]
 """Makes the protocol above a connection that stands; ``None`` refuses it."""
 
 

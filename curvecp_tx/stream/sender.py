@@ -35,8 +35,8 @@ MAX_PROBE_INTERVAL = 4.0
 """Seconds between two probes at the most: so soon after the end of an outage does
 the connection go on."""
 
-REMEMBERED_IDS = 4096
-"""IDs of transmissions that are remembered, acknowledged ones among them: many
+REMEMBERED_IDS = 512
+"""IDs of transmissions that are remembered, acknowledged ones among them: four
 windows full. An acknowledgment that names an older one is no news."""
 
 WINDOW_BYTES = 128 * 1024
@@ -357,6 +357,8 @@ class Sender:
 
     def _mark(self, block: Block) -> None:
         block.acknowledged = True
+        # Its ID is remembered for a while, its bytes need not be.
+        block.data = b""
         self._flight.pop(block.serial, None)
         if block.transmissions == 1:
             self._highest_acknowledged = max(self._highest_acknowledged, block.serial)

@@ -35,6 +35,7 @@ MODULES = {
     "curvecpclient": "curvecp_tx.commands.client",
     "curvecpmakekey": "curvecp_tx.commands.makekey",
     "curvecpprintkey": "curvecp_tx.commands.printkey",
+    "curvecpmessage": "curvecp_tx.commands.message",
 }
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
 TWIST = (sys.executable, "-m", "twisted")

@@ -68,7 +68,7 @@ class OpeningTests(WorldCase):
         client = self.dial(
             Recorders(greeting(message(0))),
             address=("::ffff:198.51.100.7", 2),
-            addresses=[("::ffff:192.0.2.1", 1)],
+            addresses=[("::ffff:192.0.2.1", 1, 0, 0)],
         )
         self.reactor.advance(0)
         self.assertEqual(factory.addresses[0].host, "198.51.100.7")
