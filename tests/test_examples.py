@@ -12,12 +12,18 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from importlib import import_module
+from inspect import signature
 
+from twisted.internet import error
 from twisted.trial.unittest import SynchronousTestCase
 
 from curvecp_tx.address import CurveCPAddress, handler_environment
+from curvecp_tx.net import reasons
+from curvecp_tx.net.endpoint_strings import _client, _server
 from curvecp_tx.net.keydir import make_key_directory, read_public_key
 from curvecp_tx.secure.counters import Counters
+from curvecp_tx.service.options import ClientOptions, MessageOptions, ServerOptions
+from curvecp_tx.wire.messages import MAX_BLOCK_BYTES, encode_message
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ECHO = os.path.join(ROOT, "docs", "examples", "message_echo.py")
@@ -285,6 +291,45 @@ class TableTests(SynchronousTestCase):
         rows = re.findall(r"\* - (``.+)\n", table)
         shown = [name for row in rows for name in re.findall(r"``(\w+)``", row)]
         self.assertEqual(sorted(shown), sorted(Counters().as_dict()))
+
+    def test_size_classes(self) -> None:
+        """The table of message sizes has each size, and the blocks that it holds."""
+        page = read_text("docs", "protocol.rst")
+        rows = re.findall(r"^(\d+) +(\d+) to (\d+)$", page, re.MULTILINE)
+        shown = [tuple(map(int, row)) for row in rows]
+        expected: list[tuple[int, ...]] = []
+        for size in range(MAX_BLOCK_BYTES + 1):
+            total = len(encode_message(block=bytes(size)))
+            if not expected or expected[-1][0] != total:
+                expected.append((total, size, size))
+            expected[-1] = (total, expected[-1][1], size)
+        self.assertEqual(shown, expected)
+
+    def test_endpoint_strings(self) -> None:
+        """The tables of parts have all that the strings take, and no others."""
+        page = read_text("docs", "endpoints.rst")
+        _, server, client = page.split("part               meaning\n")
+        for table, parse in ((server, _server), (client, _client)):
+            rows = re.findall(r"^``(\w+)``  ", table.partition("\n\n")[0], re.MULTILINE)
+            taken = [*signature(parse).parameters][1:]
+            self.assertEqual([row.lower() for row in rows], taken)
+
+    def test_reasons(self) -> None:
+        """The table of reasons names the errors of Twisted's that ours are."""
+        page = read_text("docs", "endpoints.rst")
+        rows = re.findall(r"\* - ``(\w+)``\n     - ``(\w+)``\n", page)
+        self.assertEqual(len(rows), 4)
+        for ours, twisted in rows:
+            self.assertTrue(
+                issubclass(getattr(reasons, ours), getattr(error, twisted)), ours
+            )
+
+    def test_options(self) -> None:
+        """The page of commands has every long option of theirs."""
+        page = read_text("docs", "commands.rst")
+        for options in (ServerOptions(), ClientOptions(), MessageOptions()):
+            for name in options.longOpt:
+                self.assertIn(f"``--{name.rstrip('=')}", page)
 
     def test_environment(self) -> None:
         """The table of variables has all that a program can get, and no others."""

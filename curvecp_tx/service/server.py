@@ -10,6 +10,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IStreamClientEndpoint
 
 from curvecp_tx.errors import CurveCPError
 from curvecp_tx.interfaces import (
@@ -191,7 +192,7 @@ def _make_handlers(
 ) -> IHandlerFactory:
     """Make what serves the clients, as the options say."""
     if options["forward"] is not None:
-        endpoint = clientFromString(reactor, options["forward"])
+        endpoint = _forward_endpoint(options, reactor)
         forward = ForwardFactory(
             endpoint, proxyHeader=options["proxy-header"], report=report
         )
@@ -207,3 +208,16 @@ def _make_handlers(
     return HandlerProgramFactory(
         reactor, options["program"], report=report, counters=counters
     )
+
+
+def _forward_endpoint(options: ServerOptions, reactor: Any) -> IStreamClientEndpoint:
+    """Make the endpoint that ``--forward`` names; it may be none."""
+    try:
+        endpoint: IStreamClientEndpoint = clientFromString(reactor, options["forward"])
+    except (ValueError, TypeError, LookupError) as error:
+        die(
+            options.command,
+            f"unable to forward to {options['forward']}: {error}",
+            silent=options["verbosity"] == 0,
+        )
+    return endpoint

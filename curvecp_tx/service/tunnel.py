@@ -8,7 +8,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
@@ -25,11 +25,27 @@ from curvecp_tx.service.options import ClientOptions
 Options = ClientOptions
 
 
+class _Terminal(Side):
+    """Standard input and output.
+
+    :ivar gone: fires when all output has been written, or cannot be.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gone: Deferred[None] = Deferred()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell that nothing is left to write."""
+        super().connectionLost(reason)
+        self.gone.callback(None)
+
+
 class StdioService(Service):
     """Connects standard input and output with a server, like netcat.
 
-    :ivar ended: fires with 0 if both directions are complete and acknowledged,
-        else with 111.
+    :ivar ended: fires with 0 if both directions are complete and acknowledged and
+        all output is written, else with 111.
     """
 
     def __init__(
@@ -58,15 +74,17 @@ class StdioService(Service):
 
     def _connected(self, far: Any) -> None:
         self._far = far
-        far.transport.whenOver.addCallback(self._over)
-        near = Side()
+        near = _Terminal()
         StandardIO(near, reactor=self._reactor)
         near.splice(far)
+        far.transport.whenOver.addCallback(self._over, near)
 
-    def _over(self, problem: CurveCPError | None) -> None:
-        if problem is not None:
+    def _over(self, problem: CurveCPError | None, near: _Terminal) -> None:
+        if problem is None:
+            near.gone.addCallback(lambda _: self.ended.callback(0))
+        else:
             self._report.error("fatal: {why}", why=problem)
-        self.ended.callback(0 if problem is None else FAILED_STATUS)
+            self.ended.callback(FAILED_STATUS)
 
     def _failed(self, reason: Failure) -> None:
         if self.running:

@@ -8,6 +8,7 @@ The site's endpoint comes as a string, then the path of the page::
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -17,6 +18,9 @@ from twisted.internet.task import react
 from twisted.web.client import URI, Agent, readBody
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
+
+# Twisted's readBody says so of every HTTP connection, TCP's included.
+warnings.filterwarnings("ignore", message="Using readBody with a transport")
 
 
 @implementer(IAgentEndpointFactory)
@@ -29,7 +33,10 @@ class OneSite:
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """Give the endpoint."""
-        return clientFromString(self.reactor, self.description)
+        endpoint: IStreamClientEndpoint = clientFromString(
+            self.reactor, self.description
+        )
+        return endpoint
 
 
 async def main(reactor: Any, description: str, path: str) -> None:
