@@ -16,6 +16,7 @@ OURS = "curvecp_tx"
 MAY_IMPORT = {
     "wire": {"wire", "errors"},
     "secure": {"wire", "errors", "secure"},
+    "stream": {"wire", "errors", "stream"},
     "interfaces": {"errors", "address"},
     "errors": {"interfaces", "address"},
     "address": {"interfaces", "errors"},
@@ -27,7 +28,7 @@ MUST_NOT_IMPORT = {
     "service": {"commands"},
 }
 
-SANS_IO = ("wire", "secure")
+SANS_IO = ("wire", "secure", "stream")
 IMPURE = {
     "asyncio",
     "io",
@@ -131,6 +132,9 @@ class BreachTests(SynchronousTestCase):
             ("secure/a.py", "from zope import interface", "zope.interface"),
             ("secure/a.py", "from curvecp_tx.net.udp import x", "curvecp_tx.net.udp.x"),
             ("secure/a.py", "import nacl.utils", "nacl.utils"),
+            ("secure/a.py", "from ..stream import sender", "curvecp_tx.stream.sender"),
+            ("stream/a.py", "from ..secure import boxes", "curvecp_tx.secure.boxes"),
+            ("stream/a.py", "import random", "random"),
             ("net/a.py", "from nacl import utils", "nacl.utils"),
             ("net/a.py", "from curvecp_tx import service", "curvecp_tx.service"),
             ("net/a.py", "from ..commands import c", "curvecp_tx.commands.c"),

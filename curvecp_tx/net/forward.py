@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IProtocol,
@@ -49,6 +49,7 @@ class Side(Protocol):
         self._made = made
         self._early: list[bytes] = []
         self._read_ended = False
+        self._write_closed = False
 
     def connectionMade(self) -> None:
         """Take nothing before it is known where it goes."""
@@ -79,7 +80,9 @@ class Side(Protocol):
             self.other.no_more()
 
     def writeConnectionLost(self) -> None:
-        """Nothing: the other side has ended its stream, and knows."""
+        """End both sides if we have not asked for this: nobody reads any more."""
+        if not self._write_closed and self.other is not None:
+            self.other.end(Failure(ConnectionLost("nobody reads any more")))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End the other side the way this one has ended."""
@@ -89,6 +92,7 @@ class Side(Protocol):
 
     def no_more(self) -> None:
         """End our stream, for the other side has ended its own."""
+        self._write_closed = True
         if self.ended is None:
             self.transport.unregisterProducer()
             lose_write = getattr(self.transport, "loseWriteConnection", None)
@@ -99,6 +103,7 @@ class Side(Protocol):
 
     def end(self, reason: Failure) -> None:
         """End, because the other side has."""
+        self._write_closed = True
         if self.ended is None:
             self.transport.unregisterProducer()
             abort = getattr(self.transport, "abortConnection", None)

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
@@ -216,15 +217,21 @@ class StreamProgram(Protocol):
         """Nothing: the program has ended its output long ago."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Close the program's pipes, and see to it that it ends."""
+        """Close the program's pipes; after a failure, see to it that it ends.
+
+        Who has ended its output well may take its time with its input.
+        """
         for pipe in tuple(self._pipes.values()):
             pipe.loseConnection()
-        if self._escalation is not None and self._end is None:
-            self._escalation.begin(self._settings.patience)
+        if self._end is None and not reason.check(ConnectionDone):
+            self._end_within(self._settings.patience)
 
     def stop(self, patience: Patience) -> None:
         """End the stream as a failure, and have the program end in time."""
         self.transport.abortConnection()
+        self._end_within(patience)
+
+    def _end_within(self, patience: Patience) -> None:
         if self._escalation is not None:
             self._escalation.begin(patience)
 
@@ -358,8 +365,11 @@ class StreamProgramFactory:
         )
 
     def whenIdle(self) -> Deferred[None]:
-        """Wait for the programs to end."""
-        return self._settings.running.when_none()
+        """Wait for the programs to end, and see to it that they do."""
+        running = self._settings.running
+        for program in running:
+            program.stop(self._settings.patience)
+        return running.when_none()
 
     def kill(self) -> None:
         """Kill the programs."""

@@ -55,6 +55,6 @@ def loss_reason(failure: StreamFailed) -> Failure:
 def dial_reason(reason: Failure) -> Failure:
     """Make a time-out of ours one of Twisted's; anything else stays as it is."""
     error = reason.value
-    if isinstance(error, ConnectTimedOut) and not isinstance(error, DialTimedOut):
+    if isinstance(error, ConnectTimedOut | StreamTimedOut):
         return Failure(DialTimedOut(error.detail))
     return reason

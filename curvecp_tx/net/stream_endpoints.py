@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from curvecp_tx.address import CurveCPAddress
+from curvecp_tx.errors import CurveCPError
 from curvecp_tx.interfaces import (
     ICurveCPReactor,
     IMessageProtocol,
@@ -142,25 +143,32 @@ class _Attempt:
             self._reactor,
             client=True,
             wait=True,
-            accept=self._accepted,
+            accept=self._accept,
+            accepted=self._deliver,
             failed=self._failed,
         )
         return self._connection
 
-    def _accepted(self, connection: StreamConnection) -> IProtocol | None:
+    def _accept(self, connection: StreamConnection) -> IProtocol | None:
         """Make the application's protocol, for the server has answered."""
-        protocol = self._factory.buildProtocol(connection.getPeer())
-        result = self._result
+        try:
+            protocol = self._factory.buildProtocol(connection.getPeer())
+        except Exception:
+            self._failed(Failure())
+            return None
         if protocol is None:
             self._failed(Failure(NoProtocol()))
             return None
-        # The protocol first sees its transport, then its user sees it.
-        self._reactor.callLater(0, self._deliver, result, protocol)
+        connection.whenOver.addCallback(self._over)
         return protocol
 
-    def _deliver(self, result: Deferred[IProtocol], protocol: IProtocol) -> None:
-        if not result.called:
-            result.callback(protocol)
+    def _deliver(self, protocol: IProtocol) -> None:
+        if not self._result.called:
+            self._result.callback(protocol)
+
+    def _over(self, problem: CurveCPError | None) -> CurveCPError | None:
+        self._factory.doStop()
+        return problem
 
     def _failed(self, reason: Failure) -> None:
         self._factory.doStop()

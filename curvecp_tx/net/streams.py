@@ -66,6 +66,8 @@ class StreamConnection:
         until then, a ping asks for it. Otherwise that is done at once.
     :param ping: seconds until the peer is pinged if there was nothing to send
         before; ``None`` for never.
+    :param accepted: called with that protocol when it has seen its transport, and
+        before it gets anything else.
     :param failed: called instead, if a client's connection comes to nothing.
     :ivar whenOver: fires when the stream needs no more care: with ``None`` if
         both directions are complete and acknowledged, else with an error.
@@ -81,6 +83,7 @@ class StreamConnection:
         accept: Accept,
         wait: bool = False,
         ping: float | None = None,
+        accepted: Callable[[IProtocol], object] | None = None,
         failed: Callable[[Failure], object] | None = None,
         report: Report | None = None,
         randomBytes: Callable[[int], bytes] = os.urandom,
@@ -89,6 +92,7 @@ class StreamConnection:
         self._seconds = monotonic_seconds(reactor)
         self._client = client
         self._accept: Accept | None = accept
+        self._accepted = accepted
         self._failed = failed
         self._wait = wait
         self._ping = 0.0 if wait else ping
@@ -101,6 +105,9 @@ class StreamConnection:
         self._paused = False
         self._read_ended = False
         self._write_ended = False
+        self._write_closing = False
+        self._open = False
+        self._greeting: IDelayedCall | None = None
         self._drop_at: float | None = None
         self._timer: IDelayedCall | None = None
         self._pending_turn: IDelayedCall | None = None
@@ -113,13 +120,14 @@ class StreamConnection:
     def makeConnection(self, transport: IMessageTransport) -> None:
         """Begin, on a message transport."""
         self._messages = transport
+        self._open = True
         self._stream = Stream(
             random_bytes=self._random_bytes, now=self._seconds(), client=self._client
         )
         if not self._wait:
             self._establish()
         if self._ping is not None:
-            self._reactor.callLater(self._ping, self._greet)
+            self._greeting = self._reactor.callLater(self._ping, self._greet)
         self._turn()
 
     def messagesReceived(self, messages: Sequence[bytes]) -> None:
@@ -133,33 +141,35 @@ class StreamConnection:
         """End, because there is no way to the peer any more."""
         self._messages = None
         self._cancel_calls()
-        if self._accept is not None:
-            self._accept = None
-            if self._failed is not None:
-                self._failed(reason)
+        if not self._open or self._to_be_read:
+            return
+        if self._stream.failure is not None:
+            reason = self._end_reason()
         elif not reason.check(CurveCPError, ConnectionAborted, ConnectionLost):
             reason = Failure(ConnectionLost("the connection was closed"))
-        self._lose(reason)
-        self._tell_over(reason)
+        self._end(reason)
 
     # The transport.
 
     def write(self, data: bytes) -> None:
         """Send bytes; they leave at the end of this turn."""
-        if self._protocol is not None and not self.disconnecting:
-            self._stream.write(data)
-            if self._producer is not None and self._streaming:
-                self._pause_producer()
-            self._soon()
+        if self._protocol is None or (self.disconnecting and self._producer is None):
+            return
+        self._stream.write(data)
+        if self._producer is not None and self._streaming:
+            self._pause_producer()
+        self._soon()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Send several pieces."""
         self.write(b"".join(data))
 
     def loseWriteConnection(self) -> None:
-        """End our stream; the peer's goes on."""
-        self._stream.finish()
-        self._soon()
+        """End our stream; the peer's goes on. A registered producer is waited for."""
+        self._write_closing = True
+        if self._producer is None:
+            self._stream.finish()
+            self._soon()
 
     def loseConnection(self) -> None:
         """End the connection when everything written has been acknowledged.
@@ -175,6 +185,7 @@ class StreamConnection:
     def abortConnection(self, why: str = "") -> None:
         """End the connection now, and tell the peer that it failed."""
         self._stream.abort(self._seconds(), StreamAborted(why))
+        self._stream.discard()
         self._soon()
 
     def getPeer(self) -> CurveCPAddress:
@@ -197,7 +208,7 @@ class StreamConnection:
         """Take bytes from a producer as fast as they can be sent."""
         if self._producer is not None:
             raise RuntimeError("there is a producer already")
-        if self._protocol is None:
+        if self._protocol is None or self.disconnecting or self._write_closing:
             producer.stopProducing()
             return
         self._producer, self._streaming = producer, streaming
@@ -209,6 +220,8 @@ class StreamConnection:
         self._producer = None
         if self.disconnecting:
             self._close()
+        elif self._write_closing:
+            self._stream.finish()
         self._soon()
 
     # The producer, for a consumer of the application's.
@@ -253,17 +266,20 @@ class StreamConnection:
             return
         self._protocol = protocol
         self._guarded(protocol.makeConnection, self)
+        if self._accepted is not None:
+            self._accepted(protocol)
         self._soon()
 
     def _greet(self) -> None:
         """Make ourselves known, unless what we had to say has done so."""
-        if self._messages is not None and not self._stream.has_sent:
+        self._greeting = None
+        if not self._stream.has_sent:
             self._stream.ping()
             self._turn()
 
     def _soon(self) -> None:
         """Have a turn when the application has had its say."""
-        if self._in_turn or self._messages is None:
+        if self._in_turn or not self._open:
             return
         if self._pending_turn is None:
             self._pending_turn = self._reactor.callLater(0, self._turn_now)
@@ -274,29 +290,41 @@ class StreamConnection:
 
     def _turn(self) -> None:
         """Deliver, produce, send, and see what has ended."""
-        if self._in_turn or self._messages is None:
+        if self._in_turn or not self._open:
             return
         self._in_turn = True
         try:
             self._deliver()
             self._produce()
+            # A producer that is also our consumer may have asked for more.
+            self._deliver()
             self._check_ends()
             messages = self._stream.messages_to_send(self._seconds())
             if messages and self._messages is not None:
                 self._messages.sendMessages(messages)
         finally:
             self._in_turn = False
-        if self._messages is None:
-            return
-        if self._stream.over or self._is_due(self._drop_at):
-            below, self._messages = self._messages, None
-            self._cancel_calls()
-            reason = self._end_reason()
-            self._lose(reason)
-            self._tell_over(reason)
-            below.loseConnection()
-        else:
+        done = self._messages is None or self._stream.over
+        if (done and not self._to_be_read) or self._is_due(self._drop_at):
+            self._end(self._end_reason())
+        elif self._messages is not None:
             self._arm()
+
+    @property
+    def _to_be_read(self) -> bool:
+        """Whether all is well and over, but for a reader that takes its time."""
+        stream = self._stream
+        return self._protocol is not None and stream.complete and stream.readable
+
+    def _end(self, reason: Failure) -> None:
+        """Let go of the message transport, if that has not let go of us."""
+        self._open = False
+        below, self._messages = self._messages, None
+        self._cancel_calls()
+        self._lose(reason)
+        self._tell_over(reason)
+        if below is not None:
+            below.loseConnection()
 
     def _deliver(self) -> None:
         stream = self._stream
@@ -343,7 +371,9 @@ class StreamConnection:
 
     def _lose(self, reason: Failure) -> None:
         """Tell the protocol that it is over, once; the stream may still linger."""
-        self._accept = None
+        accept, self._accept = self._accept, None
+        if accept is not None and self._failed is not None:
+            self._failed(reason)
         if self._drop_at is None:
             self._drop_at = self._seconds() + PEER_END_PATIENCE
         protocol, self._protocol = self._protocol, None
@@ -400,10 +430,10 @@ class StreamConnection:
             self._timer = self._reactor.callLater(delay, self._timer_fired)
 
     def _cancel_calls(self) -> None:
-        for call in (self._timer, self._pending_turn):
+        for call in (self._timer, self._pending_turn, self._greeting):
             if call is not None and call.active():
                 call.cancel()
-        self._timer = self._pending_turn = None
+        self._timer = self._pending_turn = self._greeting = None
 
     def _timer_fired(self) -> None:
         self._timer = None

@@ -36,6 +36,10 @@ millisecond; one block each time would be 1 MB/s."""
 _ROUNDING = 100
 """Nanoseconds by which a float of seconds may be off after months of uptime."""
 
+_YOUNG = 16
+"""Samples among which a much smaller one replaces all before: the first of them
+often hold the time that the peer's program took to start."""
+
 _ADJUST_EVERY = 16
 _SLOW_RESTART = 10 * SECOND
 _WATERMARK_MARGIN = 5_000_000
@@ -69,6 +73,7 @@ class Chicago:
         "_timeout",
         "_was_falling",
         "_was_rising",
+        "_young",
     )
 
     def __init__(self, *, random_bytes: RandomBytes, now: float) -> None:
@@ -76,6 +81,7 @@ class Chicago:
         self._spacing = FIRST_SPACING
         self._timeout = FIRST_SPACING
         self._rtt = self._deviation = self._high = self._low = 0
+        self._young = _YOUNG
         self._rising_seen = self._falling_seen = False
         self._was_rising = self._was_falling = self._backed_off = False
         self._adjusted = _nanoseconds(now)
@@ -147,8 +153,11 @@ class Chicago:
             self._panicked = self._edge = present
 
     def _measure(self, sample: int) -> None:
-        if not self._rtt:
-            self._spacing = self._rtt = self._high = self._low = sample
+        young, self._young = self._young, max(0, self._young - 1)
+        first = not self._rtt
+        if first or (young and sample < self._rtt // 2):
+            self._spacing = sample if first else min(self._spacing, sample)
+            self._rtt = self._high = self._low = sample
             self._deviation = sample // 2
         error = sample - self._rtt
         self._rtt += _div(error, 8)

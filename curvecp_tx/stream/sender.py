@@ -333,8 +333,8 @@ class Sender:
         block, serial, sent = transmission
         self.congestion.acknowledged(now - sent, now)
         self._highest_acknowledged = max(self._highest_acknowledged, serial)
-        # A ping asks whether the peer is there: an answer to what left later
-        # will do, an answer to what left before says nothing.
+        # A ping asks whether the peer is there: an answer to what was sent later
+        # will do, an answer to what was sent before says nothing.
         oldest = self._blocks[0] if self._blocks else block
         if oldest.is_ping and (block is oldest or serial > oldest.serial):
             self._mark(oldest)
@@ -353,6 +353,8 @@ class Sender:
             if trusted or block.transmissions > 1:
                 self._mark(block)
                 progress = True
+        if progress and blocks[0].is_ping:
+            self._mark(blocks[0])
         return progress
 
     def _mark(self, block: Block) -> None:

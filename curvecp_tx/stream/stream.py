@@ -71,9 +71,14 @@ LINGER_TIMEOUTS = 3
 """How long a side stays that cannot know whether its last acknowledgment came
 through: three of its own time-outs, within bounds."""
 
+ANSWERED_LINGER = 8.0
+"""How long a side that has failed stays after each answer of the peer's, within the
+same upper bound: two probes, if need be. The peer is to learn of the failure, and
+takes note of it only when all that was sent before has arrived."""
+
 LINGER_PROBES = 8
-"""How often it asks in that time: with a third of all packets lost, all of them
-get lost in one case of seven thousand."""
+"""How often the last ping is sent in that time: with a third of all packets lost,
+all of them get lost in one case of several thousand."""
 
 
 class Stream:
@@ -116,6 +121,7 @@ class Stream:
         self._ack_by: float | None = None
         self._scattered = RangeSet()
         self._lingers_until: float | None = None
+        self._linger_limit = 0.0
         self._peer_done = False
         self._over = False
 
@@ -212,6 +218,10 @@ class Stream:
                     self._accept(message, now)
             except StreamBroken as error:
                 self.abort(now, error)
+            if self.failure is not None and self._lingers_until is not None:
+                # What was sent before the failure has to arrive before it.
+                extended = min(now + ANSWERED_LINGER, self._linger_limit)
+                self._lingers_until = max(self._lingers_until, extended)
         self._settle(now)
 
     def handle_timer(self, now: float) -> None:
@@ -381,4 +391,6 @@ class Stream:
         linger = LINGER_TIMEOUTS * self._congestion.timeout
         linger = max(MIN_LINGER, min(linger, MAX_LINGER))
         self._lingers_until = now + linger
-        self._sender.probe_interval = linger / LINGER_PROBES
+        self._linger_limit = now + MAX_LINGER
+        if self.complete:
+            self._sender.probe_interval = linger / LINGER_PROBES

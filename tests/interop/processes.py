@@ -122,7 +122,12 @@ def free_port(host: str = HOST, candidates: Sequence[int] = (0,)) -> int:
 
 def bound_udp_ports() -> set[int]:
     """Give all IPv4 UDP ports in use on this host."""
-    with open("/proc/net/udp", encoding="ascii") as file:
+    return bound_ports("udp")
+
+
+def bound_ports(kind: str) -> set[int]:
+    """Give all IPv4 ports in use on this host, those of ``udp`` or of ``tcp``."""
+    with open(f"/proc/net/{kind}", encoding="ascii") as file:
         rows = file.read().splitlines()[1:]
     return {int(row.split()[1].rpartition(":")[2], 16) for row in rows}
 

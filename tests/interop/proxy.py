@@ -5,12 +5,18 @@ from __future__ import annotations
 import random
 
 from twisted.internet import reactor
-from twisted.internet.interfaces import IReactorUDP
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import IListeningPort, IReactorUDP
 from twisted.internet.protocol import DatagramProtocol
 
 from tests.interop.processes import HOST
 
 Address = tuple[str, int]
+
+
+def open_port(protocol: DatagramProtocol) -> IListeningPort:
+    """Open a UDP port that nobody has."""
+    return IReactorUDP(reactor).listenUDP(0, protocol, HOST, 8192)
 
 
 class Proxy(DatagramProtocol):
@@ -34,15 +40,14 @@ class Proxy(DatagramProtocol):
 
     def start(self) -> int:
         """Open the port, and give its number."""
-        self._port = IReactorUDP(reactor).listenUDP(0, self, interface=HOST)
-        number: int = self._port.getHost().port
+        self._port = open_port(self)
+        number: int = self._port.getHost().port  # type: ignore[attr-defined]
         return number
 
     async def stop(self) -> None:
         """Close all ports."""
-        await self._port.stopListening()
-        for behind in self._behind.values():
-            await behind.port.stopListening()
+        for port in (self._port, *(behind.port for behind in self._behind.values())):
+            await maybeDeferred(port.stopListening)
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         """Pass on what comes from a client."""
@@ -72,7 +77,7 @@ class _Behind(DatagramProtocol):
     def __init__(self, proxy: Proxy, client: Address) -> None:
         self._proxy = proxy
         self._client = client
-        self.port = IReactorUDP(reactor).listenUDP(0, self, interface=HOST)
+        self.port = open_port(self)
 
     def send(self, datagram: bytes) -> None:
         """Send what the client has sent."""

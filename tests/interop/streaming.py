@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -57,26 +57,27 @@ def digest(data: bytes) -> str:
 
 @implementer(IHalfCloseableProtocol)
 class Exchange(Protocol):
-    """Sends some bytes and keeps what comes, in either order or both at once.
+    """Sends some bytes, and keeps what comes.
 
-    :param last: whether to wait for the end of what comes before sending.
+    :param added: what to send when all has come; without, we end first.
     :ivar over: fires with all that came when both directions are complete and the
         connection needs no more care; fails if the connection does.
     """
 
     transport: Any
 
-    def __init__(self, data: bytes, *, last: bool = False) -> None:
+    def __init__(self, data: bytes, added: bytes | None = None) -> None:
         self.over: Deferred[bytes] = Deferred()
         self._data = data
-        self._last = last
+        self._added = added
         self._came: list[bytes] = []
         self._ends = 0
 
     def connectionMade(self) -> None:
-        """Send, unless that comes last."""
-        if not self._last:
-            self._send()
+        """Send."""
+        self.transport.write(self._data)
+        if self._added is None:
+            self.transport.loseWriteConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """Keep what comes."""
@@ -84,13 +85,14 @@ class Exchange(Protocol):
 
     def readConnectionLost(self) -> None:
         """Note the end of what comes."""
-        self._ends += 1
-        if self._last:
-            self._send()
+        if self._added is not None:
+            self.transport.write(self._added)
+            self.transport.loseWriteConnection()
+        self._ended()
 
     def writeConnectionLost(self) -> None:
         """Note that the peer has all of it."""
-        self._ends += 1
+        self._ended()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell how it went, when the port is closed as well."""
@@ -100,14 +102,17 @@ class Exchange(Protocol):
             outcome = reason
 
         def closed(problem: CurveCPError | None) -> CurveCPError | None:
-            self.over.callback(outcome)  # type: ignore[arg-type]
+            self.over.callback(outcome)
             return problem
 
-        self.transport.whenOver.addCallback(closed)
+        over = getattr(self.transport, "whenOver", None) or succeed(None)
+        over.addCallback(closed)
 
-    def _send(self) -> None:
-        self.transport.write(self._data)
-        self.transport.loseWriteConnection()
+    def _ended(self) -> None:
+        self._ends += 1
+        if self._ends == 2:
+            # TCP wants to be told; CurveCP knows.
+            self.transport.loseConnection()
 
 
 @implementer(IHalfCloseableProtocol)
@@ -127,7 +132,7 @@ class Echo(Protocol):
     def readConnectionLost(self) -> None:
         """End as well."""
         self.transport.unregisterProducer()
-        self.transport.loseWriteConnection()
+        self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Nothing: the connection ends now."""
@@ -176,7 +181,9 @@ class StreamTestCase(ProcessTestCase):
         """Wait for so many commands to have noted how they ended."""
 
         def noted() -> list[str]:
-            names = [n for n in os.listdir(self.directory) if n.endswith(".status")]
+            names = [
+                name for name in os.listdir(self.directory) if name.endswith(".status")
+            ]
             return names if len(names) >= count else []
 
         names = await self.until(noted, f"{count} exit statuses")
@@ -194,4 +201,3 @@ class StreamTestCase(ProcessTestCase):
 
         await self.until(arrived, f"{len(data)} bytes in {name}")
         self.assertEqual(digest(self.read(name)), digest(data))
-

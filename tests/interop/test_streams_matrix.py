@@ -33,22 +33,24 @@ LITTLE = 100 * KIBIBYTE
 
 SERVER = """read order
 case $order in
-both) cat down & cat >up.both; wait;;
-client) cat >up.client; cat small;;
-server) cat small; exec 1>&-; cat >up.server;;
+client) cat down & cat >up.client; wait; cat small;;
+server) cat down & exec 1>&-; cat >up.server; wait;;
 esac"""
-"""A server's part: which end is to end its stream first, the client decides."""
+"""A server's part. Which end ends its stream first, the client decides; the other
+has something to add then."""
 
 CLIENT = {
-    "both": "echo both >&7; cat <&6 7>&- >got.both & cat up >&7; exec 7>&-; wait",
-    "client": "echo client >&7; cat small >&7; exec 7>&-; cat <&6 >got.client",
-    "server": "echo server >&7; cat <&6 >got.server; cat small >&7",
+    "client": "cat <&6 7>&- >got.client & cat up >&7; exec 7>&-; wait",
+    "server": "cat up >&7 & cat <&6 >got.server; wait; cat small >&7",
 }
 """A client's part, by the end that ends its stream first."""
 
+ORDERED = {order: f"echo {order} >&7; {script}" for order, script in CLIENT.items()}
+"""The same, which tells the server what it has decided."""
+
 
 class MatrixTestCase(StreamTestCase):
-    """Both ends send at once, or one after the other; all of it arrives."""
+    """Both ends send a mebibyte at once, and half-close in either order."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -56,17 +58,15 @@ class MatrixTestCase(StreamTestCase):
         self.up, self.down, self.small = map(noise, (MEBIBYTE, MEBIBYTE, LITTLE))
         for name in ("up", "down", "small"):
             self.write(name, getattr(self, name))
-
-    def expected(self, order: str, whole: bytes) -> bytes:
-        """Give what has to arrive in this order."""
-        return whole if order == "both" else self.small
+        self.uploads = {"client": self.up, "server": self.up + self.small}
+        self.downloads = {"client": self.down + self.small, "server": self.down}
 
     async def assert_carried(self, clients: dict[str, Process]) -> None:
         """Check what has arrived when clients have ended well."""
         await self.succeed(*clients.values())
         for order in clients:
-            await self.assert_arrives(f"up.{order}", self.expected(order, self.up))
-            await self.assert_arrives(f"got.{order}", self.expected(order, self.down))
+            await self.assert_arrives(f"up.{order}", self.uploads[order])
+            await self.assert_arrives(f"got.{order}", self.downloads[order])
 
 
 def combination(
@@ -87,10 +87,10 @@ def combination(
                     order: self.call(
                         client, at, carrier(client_message, script, CLIENT_FIRST)
                     )
-                    for order, script in CLIENT.items()
+                    for order, script in ORDERED.items()
                 }
             )
-            if server_message == OURS:
+            if server_message == OURS and server == client:
                 self.assertEqual(await self.statuses(len(CLIENT)), [0] * len(CLIENT))
 
     names = "".join(kind.title() for kind in kinds)
@@ -115,7 +115,7 @@ class PlainProgramTests(MatrixTestCase):
                 order: self.call(
                     REFERENCE, server, carrier(REFERENCE, script, CLIENT_FIRST)
                 )
-                for order, script in CLIENT.items()
+                for order, script in ORDERED.items()
             }
         )
 
@@ -125,7 +125,7 @@ class PlainProgramTests(MatrixTestCase):
         await self.assert_carried(
             {
                 order: self.call(OURS, server, shell(script), options=("--stream",))
-                for order, script in CLIENT.items()
+                for order, script in ORDERED.items()
             }
         )
 
@@ -135,10 +135,10 @@ class PlainProgramTests(MatrixTestCase):
         await self.assert_carried(
             {
                 order: self.call(OURS, server, shell(script), options=("--stream",))
-                for order, script in CLIENT.items()
+                for order, script in ORDERED.items()
             }
         )
-        script = CLIENT["client"] + "; exit 3"
+        script = ORDERED["client"] + "; exit 3"
         client = self.call(OURS, server, shell(script), options=("--stream",))
         self.assertEqual(await self.finish(client), 3)
 
@@ -149,35 +149,26 @@ class EndpointTests(MatrixTestCase):
     async def test_client_endpoint(self) -> None:
         """A Twisted protocol talks to a program behind the reference's server."""
         server = await self.serve(REFERENCE, carrier(REFERENCE, SERVER))
-        for order in CLIENT:
-            data = f"{order}\n".encode()
-            if order != "server":
-                data += self.expected(order, self.up)
-            exchange = Exchange(data)
+        for order, added in (("client", None), ("server", self.small)):
+            exchange = Exchange(f"{order}\n".encode() + self.up, added)
             await self.dial(server.port, exchange)
             arrived = await exchange.over
-            self.assertEqual(digest(arrived), digest(self.expected(order, self.down)))
-            if order != "server":
-                await self.assert_arrives(f"up.{order}", self.expected(order, self.up))
+            self.assertEqual(digest(arrived), digest(self.downloads[order]))
+            await self.assert_arrives(f"up.{order}", self.uploads[order])
 
     async def test_server_endpoint(self) -> None:
         """A program behind the reference's client talks to a Twisted protocol."""
-        scripts = {
-            False: "cat <&6 7>&- >got.both & cat up >&7; exec 7>&-; wait",
-            True: "cat up >&7; exec 7>&-; cat <&6 >got.client",
-        }
-        for last, script in scripts.items():
-            exchange = Exchange(self.down, last=last)
-            port = await self.listen(lambda exchange=exchange: exchange)
+        for order, added in (("client", self.small), ("server", None)):
+            exchange = Exchange(self.down, added)
+            port = await self.listen([exchange].pop)
             client = self.launch(
                 (
                     *tool(REFERENCE, "curvecpclient"),
                     *(NAME, self.key.hex(), HOST, str(port), EXTENSION.hex()),
-                    *carrier(REFERENCE, script, CLIENT_FIRST),
+                    *carrier(REFERENCE, CLIENT[order], CLIENT_FIRST),
                 )
             )
             arrived = await exchange.over
             await self.succeed(client)
-            self.assertEqual(digest(arrived), digest(self.up))
-            name = "got.client" if last else "got.both"
-            await self.assert_arrives(name, self.down)
+            self.assertEqual(digest(arrived), digest(self.uploads[order]))
+            await self.assert_arrives(f"got.{order}", self.downloads[order])

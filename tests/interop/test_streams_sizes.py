@@ -71,9 +71,7 @@ class SizeTests(StreamTestCase):
         clients = []
         for number, data in enumerate(sent):
             self.write(f"up{number}", data)
-            script = (
-                f"cat <&6 7>&- >got{number} & cat up{number} >&7; exec 7>&-; wait"
-            )
+            script = f"cat <&6 7>&- >got{number} & cat up{number} >&7; exec 7>&-; wait"
             command = (
                 *tool(REFERENCE, "curvecpclient"),
                 *(NAME, self.key.hex(), HOST, str(port), EXTENSION.hex()),

@@ -35,7 +35,7 @@ UPLOAD = 150 * KIBIBYTE
 LOSS = 0.1
 
 IMPATIENT = os.path.join(PROGRAMS, "impatient.py")
-IMPATIENCE = 5
+IMPATIENCE = 3
 """Seconds after which a peer is given up in tests that wait for it."""
 
 
@@ -176,12 +176,15 @@ class ProgramTests(StreamTestCase):
         up, down = random.Random(4).randbytes(MEBIBYTE), b"done"
         self.write("up", up)
         self.write("down", down)
-        for kind in (OURS, REFERENCE):
-            deaf = "exec 0<&-; cat down"
-            server = await self.serve(OURS, carrier(OURS, deaf))
+        server = await self.serve(OURS, carrier(OURS, "exec 0<&-; cat down"))
+        kinds = (OURS, REFERENCE)
+        clients = []
+        for kind in kinds:
             script = f"cat up >&7; exec 7>&-; cat <&6 >got.{kind}"
-            client = self.call(kind, server, carrier(kind, script, CLIENT_FIRST))
-            await self.succeed(client)
+            program = carrier(kind, script, CLIENT_FIRST)
+            clients.append(self.call(kind, server, program))
+        await self.succeed(*clients)
+        for kind in kinds:
             await self.assert_arrives(f"got.{kind}", down)
 
     async def test_a_client_program_that_does_not_read(self) -> None:

@@ -82,6 +82,20 @@ class ScheduleTests(BadNetworkTestCase):
             wire.run(LONG)
             self.assert_delivered(wire)
 
+    def test_pings_between(self) -> None:
+        """A ping that got lost does not stand in the way of what comes after it."""
+        for seed in range(100):
+            network = Network(seed=seed, loss=0.3, jitter=0.02)
+            wire = Wire(network, data_of(3000), data_of(3000, 1), finish=False)
+            times = random.Random(seed)
+            for side in wire.sides:
+                wire.run(wire.now + 60 * times.random())
+                side.stream.ping()
+                wire.run(wire.now + 0.05 * times.random())
+                side.stream.finish()
+            wire.run(LONG)
+            self.assert_delivered(wire)
+
     def test_bursts(self) -> None:
         """With bursts of up to three lost packets, connections are complete."""
         for seed in range(50):

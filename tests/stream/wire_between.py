@@ -59,7 +59,6 @@ class Side:
         self.scattered: list[tuple[int, int]] = []
         self.heard = False
         self.contiguous = 0
-        self.sizes: list[int] = []
 
     @property
     def gone(self) -> bool:
@@ -121,10 +120,6 @@ class Wire:
         else:
             return
         self.now = max(self.now, until)
-
-    def touch(self) -> None:
-        """Send what the application has just caused."""
-        self._send()
 
     def _step(self) -> None:
         delivered = False
@@ -195,7 +190,6 @@ class Wire:
 
     def _check(self, side: Side, peer: Side, encoded: bytes) -> None:
         """Check a message as a hostile reviewer, or the reference, would."""
-        side.sizes.append(len(encoded))
         if len(encoded) not in SIZE_CLASSES:
             raise Broken("a size that tells something")
         if side.client and not side.heard and len(encoded) > 576:
@@ -210,19 +204,23 @@ class Wire:
             side.ids[message.message_id] = (message.position, end)
             if end > side.contiguous + WINDOW_BYTES + 2:
                 raise Broken("sent beyond the window")
-        named = message.acknowledged_id
-        if named and not self.network.copies:
-            if named in side.named:
-                raise Broken("an ID was named twice")
-            position, limit = peer.ids[named]
-            if any(start <= position and limit <= end for start, end in side.scattered):
-                raise Broken("an ID was named that a later range had covered")
-            side.named.add(named)
+        if not self.network.copies:
+            self._check_named(side, peer, message.acknowledged_id)
         for start, stop in message.ranges:
             if start:
                 side.scattered.append((start, stop))
         if len(side.scattered) > 200:
             del side.scattered[:100]
+
+    def _check_named(self, side: Side, peer: Side, named: int) -> None:
+        if not named:
+            return
+        if named in side.named:
+            raise Broken("an ID was named twice")
+        position, limit = peer.ids[named]
+        if any(start <= position and limit <= end for start, end in side.scattered):
+            raise Broken("an ID was named that a later range had covered")
+        side.named.add(named)
 
 
 def data_of(size: int, seed: int = 0) -> bytes:
