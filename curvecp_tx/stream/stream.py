@@ -303,7 +303,7 @@ class Stream:
         self._ack_pending += 1
         # A refused block gets an answer as well, without its ID: the peer has to
         # know that we are there, however long the application does not read.
-        if arrival is not Arrival.REFUSED and self._may_cite(position, block):
+        if arrival is not Arrival.REFUSED and self._may_cite(message):
             self._ack_id = message.message_id
         if (
             self._eager
@@ -317,16 +317,20 @@ class Stream:
         if self._ack_by is None:
             self._ack_by = now + min(self._congestion.rtt / 8, MAX_ACK_DELAY)
 
-    def _may_cite(self, position: int, block: bytes) -> bool:
+    def _may_cite(self, message: Message) -> bool:
         """Tell whether the ID of a block may be named.
 
         The reference takes a nonsensical round-trip time from the ID of a block
         that was acknowledged beyond a gap before. For it, a range acknowledges
-        an empty block at either of its ends, too.
+        an end without bytes at either of its edges, too. Only its ID acknowledges
+        a ping.
         """
-        if block:
-            return not self._scattered.overlaps(position, position + len(block))
-        return not self._scattered.overlaps(position - 1, position + 1)
+        start = end = message.position
+        if message.block:
+            end += len(message.block)
+        elif message.ending:
+            start, end = start - 1, end + 1
+        return not self._scattered.overlaps(start, end)
 
     def _encode(self, block: Block, now: float) -> bytes:
         message_id = self._ids.take()

@@ -53,6 +53,9 @@ class Target(HalfTalker):
         super().readConnectionLost()
         if not self.first:
             self.speak()
+        # Nobody watches a socket that is closed both ways.
+        transport: Any = self.transport
+        transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell."""
@@ -63,7 +66,7 @@ class Target(HalfTalker):
 class ForwardTests(TestCase):
     """Both ends of a splice, for real."""
 
-    timeout = 60
+    timeout = 20
 
     async def forward(self, kind: str = "tcp", **options: Any) -> int:
         """Forward to a target; give the port."""

@@ -205,6 +205,14 @@ class CitingTests(AcknowledgmentTestCase):
         message = self.said()[0]
         self.assertEqual((message.acknowledged_id, message.ranges), (3, [(0, end + 1)]))
 
+    def test_ping_beyond_a_gap(self) -> None:
+        """A ping at such a place is named: nothing else acknowledges it."""
+        self.data(1, skip=10)
+        self.only()
+        for place in (10, 15, 20):
+            self.hear(100 + place, self.position + place)
+            self.assertEqual(self.only().acknowledged_id, 100 + place)
+
     def test_end_elsewhere(self) -> None:
         """An end that touches no such block is named."""
         self.data(1, skip=10)

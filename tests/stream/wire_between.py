@@ -201,7 +201,9 @@ class Wire:
         if message.message_id:
             if message.message_id in side.ids:
                 raise Broken("an ID was used twice")
-            side.ids[message.message_id] = (message.position, end)
+            # The reference pings at position 0 only, where no such range begins.
+            ping = not message.block and not message.ending
+            side.ids[message.message_id] = (-1, -1) if ping else (message.position, end)
             if end > side.contiguous + WINDOW_BYTES + 2:
                 raise Broken("sent beyond the window")
         if not self.network.copies:
