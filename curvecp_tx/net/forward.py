@@ -155,9 +155,8 @@ class ForwardFactory(Factory):
     def _dial(self, near: Side) -> None:
         far = Side()
         connecting = self._endpoint.connect(Factory.forProtocol(lambda: far))
-        connecting.addCallbacks(
-            self._connected, self._failed, callbackArgs=(near, far), errbackArgs=(near,)
-        )
+        connecting.addCallback(self._connected, near, far)
+        connecting.addErrback(self._failed, near)
 
     def _connected(self, protocol: IProtocol, near: Side, far: Side) -> None:
         if self._proxy_header:

@@ -37,7 +37,8 @@ from curvecp_tx.net.endpoints import (
 )
 from curvecp_tx.net.keydir import Identity
 from curvecp_tx.net.reasons import dial_reason
-from curvecp_tx.net.streams import StreamConnection, StreamFactory
+from curvecp_tx.net.stream_factory import StreamFactory
+from curvecp_tx.net.streams import StreamConnection
 
 
 @implementer(IStreamServerEndpoint)

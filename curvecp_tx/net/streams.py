@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
@@ -21,7 +21,6 @@ from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IProducer,
     IProtocol,
-    IProtocolFactory,
     IPushProducer,
     IReactorTime,
     ITransport,
@@ -32,7 +31,6 @@ from zope.interface import implementer
 from curvecp_tx.address import CurveCPAddress
 from curvecp_tx.errors import CurveCPError, StreamAborted, StreamFailed, StreamTimedOut
 from curvecp_tx.interfaces import (
-    IHandlerFactory,
     IMessageProtocol,
     IMessageTransport,
 )
@@ -439,38 +437,3 @@ class StreamConnection:
         self._timer = None
         self._stream.handle_timer(self._seconds())
         self._turn()
-
-
-@implementer(IHandlerFactory)
-class StreamFactory:
-    """Serves a Twisted protocol on the streams of message connections."""
-
-    def __init__(
-        self,
-        reactor: IReactorTime,
-        factory: IProtocolFactory,
-        *,
-        report: Report | None = None,
-    ) -> None:
-        self._reactor = reactor
-        self._factory = factory
-        self._report = report
-
-    def buildProtocol(self, address: CurveCPAddress) -> StreamConnection | None:
-        """Make a stream connection, unless the application's factory refuses."""
-        protocol = self._factory.buildProtocol(address)
-        if protocol is None:
-            return None
-        return StreamConnection(
-            self._reactor,
-            client=False,
-            accept=lambda connection: protocol,
-            report=self._report,
-        )
-
-    def whenIdle(self) -> Deferred[None]:
-        """Nothing outlives its connection."""
-        return succeed(None)
-
-    def kill(self) -> None:
-        """Do nothing: there is nothing to kill."""

@@ -29,7 +29,7 @@ from curvecp_tx.net.programs import (
     StreamProgramFactory,
 )
 from curvecp_tx.net.report import Report
-from curvecp_tx.net.streams import StreamFactory
+from curvecp_tx.net.stream_factory import StreamFactory
 from curvecp_tx.net.udp import DatagramPort, open_socket
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.service.exits import die

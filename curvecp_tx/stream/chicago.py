@@ -25,6 +25,8 @@ MAX_SPACING = 2 * SECOND
 MIN_VARIANCE = SECOND // 1000
 MAX_TIMEOUT = 60 * SECOND
 MAX_SAMPLE = 60 * SECOND
+MIN_SAMPLE = 1_000
+"""Clocks have grains: what took no time at all counts as a microsecond."""
 
 WINDOW = 128
 """Blocks in flight: 128 KiB, which is what a reference receiver keeps."""
@@ -135,9 +137,9 @@ class Chicago:
 
     def acknowledged(self, rtt: float, now: float) -> None:
         """Learn from a round trip."""
-        sample = min(_nanoseconds(rtt), MAX_SAMPLE)
-        if sample <= 0:
+        if rtt < 0:
             return
+        sample = max(MIN_SAMPLE, min(_nanoseconds(rtt), MAX_SAMPLE))
         present = _nanoseconds(now)
         self._measure(sample)
         if present >= self._adjusted + _ADJUST_EVERY * self._spacing:

@@ -14,7 +14,8 @@ from zope.interface import implementer
 from curvecp_tx.errors import CurveCPError
 from curvecp_tx.net.extension import ExtensionFile
 from curvecp_tx.net.stream_endpoints import CurveCPClientEndpoint
-from curvecp_tx.net.streams import StreamConnection, StreamFactory
+from curvecp_tx.net.stream_factory import StreamFactory
+from curvecp_tx.net.streams import StreamConnection
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.testing import Conditions, MemoryPort
 from tests.net.recording import (

@@ -16,7 +16,7 @@ from zope.interface.verify import verifyObject
 from curvecp_tx.errors import ConnectTimedOut, StreamTimedOut
 from curvecp_tx.net.reasons import DialTimedOut, dial_reason
 from curvecp_tx.net.stream_endpoints import CurveCPServerEndpoint
-from curvecp_tx.net.streams import StreamFactory
+from curvecp_tx.net.stream_factory import StreamFactory
 from curvecp_tx.testing import Conditions
 from curvecp_tx.wire.packets import SERVER_MESSAGE_MAGIC
 from tests.net.recording import CLIENT, NAME, SERVER, SERVER_IDENTITY, Catcher

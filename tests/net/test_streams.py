@@ -14,7 +14,8 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from curvecp_tx.interfaces import IHandlerFactory, IMessageProtocol
-from curvecp_tx.net.streams import StreamConnection, StreamFactory
+from curvecp_tx.net.stream_factory import StreamFactory
+from curvecp_tx.net.streams import StreamConnection
 from curvecp_tx.testing import Conditions
 from tests.net.recording import CLIENT, CLIENT_IDENTITY, SERVER, SERVER_IDENTITY
 from tests.net.streaming import Counted, Echo, HalfTalker, StreamCase, Talker

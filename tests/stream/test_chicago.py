@@ -147,7 +147,8 @@ class ModelTests(SynchronousTestCase):
             else:
                 rtt = sample / SECOND
                 chicago.acknowledged(rtt, seconds)
-                model.sample(min(int(rtt * SECOND), 60 * SECOND), present)
+                taken = min(int(rtt * SECOND), 60 * SECOND)
+                model.sample(max(1000, taken), present)
             self.assertEqual(spacing_of(chicago), model.n)
             self.assertEqual(timeout_of(chicago), model.rto)
             self.assertTrue(MIN_SPACING <= spacing_of(chicago) <= MAX_SPACING)
@@ -205,11 +206,17 @@ class FirstSampleTests(SynchronousTestCase):
         self.assertAlmostEqual(chicago.rtt, 0.5 - 0.499 / 8)
 
     def test_useless(self) -> None:
-        """A sample that is not positive changes nothing: clocks have grains."""
+        """A sample from the future changes nothing."""
         chicago = made()
-        for sample in (0.0, -1.0):
-            chicago.acknowledged(sample, 5.0)
+        chicago.acknowledged(-1.0, 5.0)
         self.assertEqual((chicago.rtt, chicago.timeout, chicago.spacing), (0, 1, 1))
+
+    def test_no_time_at_all(self) -> None:
+        """A sample of zero is one, nevertheless: clocks have grains."""
+        chicago = made()
+        chicago.acknowledged(0.0, 5.0)
+        self.assertEqual(chicago.rtt, 1e-6)
+        self.assertEqual(spacing_of(chicago), MIN_SPACING)
 
     def test_absurd(self) -> None:
         """A sample of years counts as a minute, and no time-out is longer."""
