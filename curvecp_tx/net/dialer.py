@@ -175,17 +175,7 @@ class MessageDialer(DatagramProtocol):
 
     def transmit(self, messages: Sequence[bytes]) -> None:
         """Send messages of the protocol."""
-        client = self._client
-        if client is None:
-            return
-        now = self._seconds()
-        client.extension = self._extension.read(now)
-        try:
-            client.send(messages)
-        except NoncesExhausted:
-            self._finish(Failure())
-        else:
-            self._pump(now)
+        self._drive(lambda client, now: client.send(messages))
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         """Handle a datagram from a port that brings them one by one."""
@@ -193,11 +183,17 @@ class MessageDialer(DatagramProtocol):
 
     def datagramsReceived(self, datagrams: Sequence[Datagram]) -> None:
         """Handle the datagrams of one readiness event."""
-        if self._client is None:
+        self._drive(lambda client, now: client.receive(datagrams, now))
+
+    def _drive(self, step: Callable[[Client, float], None]) -> None:
+        """Have the machine take a step, and carry on what comes of it."""
+        client = self._client
+        if client is None:
             return
         now = self._seconds()
+        client.extension = self._extension.read(now)
         try:
-            self._client.receive(datagrams, now)
+            step(client, now)
         except NoncesExhausted:
             self._finish(Failure())
         else:
@@ -277,14 +273,4 @@ class MessageDialer(DatagramProtocol):
 
     def _timer_fired(self) -> None:
         self._timer = None
-        client = self._client
-        if client is None:
-            return
-        now = self._seconds()
-        client.extension = self._extension.read(now)
-        try:
-            client.handle_timer(now)
-        except NoncesExhausted:
-            self._finish(Failure())
-        else:
-            self._pump(now)
+        self._drive(lambda client, now: client.handle_timer(now))

@@ -55,6 +55,9 @@ SERVER_PATIENCE = Patience(terminate=5.0, kill=5.0)
 CLIENT_PATIENCE = Patience(terminate=10.0, kill=1.0)
 """A client has nobody else to serve, and lets its program finish."""
 
+STOP_PATIENCE = Patience(terminate=0.0, kill=1.0)
+"""When a signal asks a tool to end, its program is asked at once."""
+
 FAULT_PATIENCE = Patience(terminate=0.0, kill=5.0)
 """A program that has broken the framing has nothing more to say."""
 

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from curvecp_tx.interfaces import ICurveCPReactor
 from curvecp_tx.net.child import MESSAGES_IN, MESSAGES_OUT
-from curvecp_tx.net.ending import CLIENT_PATIENCE, FAILED_STATUS, Patience
+from curvecp_tx.net.ending import CLIENT_PATIENCE, FAILED_STATUS, STOP_PATIENCE
 from curvecp_tx.net.own_pipes import PipeTransport
 from curvecp_tx.net.programs import (
     Outcome,
@@ -20,9 +20,6 @@ from curvecp_tx.net.programs import (
 from curvecp_tx.net.report import Report
 from curvecp_tx.net.streams import StreamConnection
 from curvecp_tx.secure.counters import Counters
-
-STOP_PATIENCE = Patience(terminate=0.0, kill=1.0)
-"""When a signal asks the handler to end, its program is asked at once."""
 
 
 class CurveCPMessageService(Service):

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from curvecp_tx.net.ending import CLIENT_PATIENCE, FAILED_STATUS, Patience
+from curvecp_tx.net.ending import CLIENT_PATIENCE, FAILED_STATUS, STOP_PATIENCE
 from curvecp_tx.net.programs import (
     Descriptors,
     Outcome,
@@ -19,9 +19,6 @@ from curvecp_tx.net.programs import (
 )
 from curvecp_tx.net.report import Report
 from curvecp_tx.net.stream_endpoints import CurveCPClientEndpoint
-
-STOP_PATIENCE = Patience(terminate=0.0, kill=1.0)
-"""When a signal asks the client to end, its program is asked at once."""
 
 
 class StreamClientService(Service):
