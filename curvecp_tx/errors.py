@@ -73,10 +73,6 @@ class RefusedByPolicy(ConnectionFailure):
     """client refused"""
 
 
-class ConnectionEnded(CurveCPError):
-    """connection ended"""
-
-
 class StreamFailed(ConnectionFailure):
     """stream failed"""
 

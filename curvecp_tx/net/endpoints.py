@@ -21,13 +21,12 @@ from curvecp_tx.net.dialer import MessageDialer
 from curvecp_tx.net.keydir import Identity
 from curvecp_tx.net.listener import MessageListener
 from curvecp_tx.net.resolution import resolve_hosts
-from curvecp_tx.net.udp import DatagramPort, open_socket
+from curvecp_tx.net.udp import MAX_PORT, DatagramPort, open_socket
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.secure.paths import Address
 
 ANY_IPV4 = "0.0.0.0"  # noqa: S104 - a server's usual place
 ANY_IPV6 = "::"
-MAX_PORT = 65535
 
 
 OpenPort = Callable[[Any, str, int, Counters], IListeningPort]

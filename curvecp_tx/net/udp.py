@@ -29,6 +29,8 @@ from curvecp_tx.secure.counters import Counters
 from curvecp_tx.secure.paths import Address, Datagram
 from curvecp_tx.wire.packets import MAX_DATAGRAM_BYTES
 
+MAX_PORT = 65535
+
 BATCH_LIMIT = 64
 """Datagrams read before the reactor gets its turn. 64 Hellos, the costliest that
 a stranger can send, take some 6 ms."""

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from curvecp_tx.interfaces import ICurveCPReactor
 from curvecp_tx.net.child import MESSAGES_IN, MESSAGES_OUT
-from curvecp_tx.net.ending import CLIENT_PATIENCE, FAILED_STATUS, STOP_PATIENCE
+from curvecp_tx.net.ending import CLIENT_PATIENCE, STOP_PATIENCE
 from curvecp_tx.net.own_pipes import PipeTransport
 from curvecp_tx.net.programs import (
     Outcome,
@@ -90,5 +90,4 @@ class CurveCPMessageService(Service):
     def _over(self, outcome: Outcome) -> None:
         if outcome.problem is not None:
             self._report.error("fatal: {why}", why=outcome.problem)
-        code = outcome.exit_code
-        self.ended.callback(FAILED_STATUS if outcome.end is None else code)
+        self.ended.callback(outcome.exit_code)

@@ -17,12 +17,12 @@ from curvecp_tx.errors import BadName
 from curvecp_tx.net.listener import DEFAULT_CLIENTS
 from curvecp_tx.net.programs import StreamMode
 from curvecp_tx.net.report import Verbosity
+from curvecp_tx.net.udp import MAX_PORT
 from curvecp_tx.secure.client import DEFAULT_TIMEOUT
 from curvecp_tx.service.exits import die_of_usage
 from curvecp_tx.wire.names import encode_server_name, parse_extension, parse_key
 
 MAX_CLIENTS = 65535
-MAX_PORT = 65535
 MAX_ADDRESSES = 1000
 """As many server addresses as the reference takes."""
 
