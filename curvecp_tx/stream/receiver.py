@@ -10,7 +10,7 @@ from curvecp_tx.wire.messages import SUCCESS, Range
 
 RECEIVE_WINDOW = 128 * 1024
 """Bytes kept beyond what the application has taken. The reference's senders
-count on exactly this much, and there is no field to tell them of more."""
+count on exactly this much, and know of no field to tell them of more."""
 
 MAX_GAPS = 512
 """Intervals kept apart at the most. A window in flight has 128 full blocks; who
@@ -69,6 +69,11 @@ class Receiver:
         return self._taken == self.total
 
     @property
+    def limit(self) -> int:
+        """The position up to which there is room."""
+        return self._taken + RECEIVE_WINDOW
+
+    @property
     def waiting(self) -> int:
         """How many bytes the application could take now."""
         return self._next - self._taken
@@ -81,7 +86,7 @@ class Receiver:
         :raises StreamBroken: if the end of the stream contradicts what is known.
         """
         end = position + len(block)
-        if end > self._taken + RECEIVE_WINDOW:
+        if end > self.limit:
             return Arrival.REFUSED
         if len(self._received) >= MAX_GAPS and position > self._next:
             return Arrival.REFUSED

@@ -43,6 +43,10 @@ WINDOW_BYTES = 128 * 1024
 """What lies between the first unacknowledged byte and the last one sent: a
 reference receiver drops what goes beyond."""
 
+FIRST_LIMIT_PROBE = 1.0
+"""Seconds until a peer without room is asked again, in case its word that it has
+some got lost; then twice that, up to the interval of other probes."""
+
 _COMPACT = 1 << 16
 
 
@@ -116,6 +120,9 @@ class Sender:
         self._probes = 0
         self._probe_due = False
         self._probed = 0.0
+        self._limit: int | None = None
+        self._limit_asked = 0.0
+        self._limit_patience = FIRST_LIMIT_PROBE
         self._new_turn = False
         self.retransmissions = 0
 
@@ -161,6 +168,22 @@ class Sender:
     def pinging(self) -> bool:
         """Whether a ping is wanted, and has not been sent."""
         return self._ping_wanted
+
+    @property
+    def limited(self) -> bool:
+        """Whether all that is missing is room at the peer's."""
+        return (
+            self._limit is not None
+            and self.unsent > 0
+            and self._position >= self._limit
+        )
+
+    def allow(self, limit: int, now: float) -> None:
+        """Learn up to which position the peer has room; it never takes it back."""
+        if self._limit is None or limit > self._limit:
+            self._limit = limit
+            self._limit_patience = FIRST_LIMIT_PROBE
+        self._limit_asked = now
 
     def write(self, data: bytes) -> None:
         """Append bytes to the stream; after its end, they are ignored.
@@ -226,13 +249,21 @@ class Sender:
     def handle_timer(self, now: float) -> None:
         """Notice that nothing has come back in time, and let a probe go."""
         deadline = self.deadline()
-        if deadline is not None and now >= deadline:
+        if deadline is None or now < deadline:
+            return
+        if not self._blocks:
+            self._ping_wanted = True
+            self._limit_asked = now
+            self._limit_patience *= 2
+        else:
             self.congestion.timed_out(now)
             self._probes += 1
             self._probe_due = True
 
     def deadline(self) -> float | None:
         """When the oldest block in flight is overdue, or the next probe is due."""
+        if not self._blocks and self.limited and not self._ping_wanted:
+            return self._limit_asked + min(self._limit_patience, self.probe_interval)
         if not self._blocks or self._probe_due:
             return None
         patience = self.congestion.timeout
@@ -287,15 +318,22 @@ class Sender:
             return False
         if not self.unsent:
             return bool(self._ending)
-        return not self._blocks or (
-            self._position - self._blocks[0].position < WINDOW_BYTES
-        )
+        return self._position < self._room_ends
+
+    @property
+    def _room_ends(self) -> int:
+        """Up to which position we may send: what the peer says, and our own bound."""
+        first = self._blocks[0].position if self._blocks else self._position
+        ends = first + WINDOW_BYTES
+        return ends if self._limit is None else min(ends, self._limit)
 
     @property
     def _has_ping(self) -> bool:
         """Whether a ping should go: not where something else will do as well."""
-        idle = not self._blocks and not self.unsent
-        return self._ping_wanted and idle and (self._ended or not self._ending)
+        if not self._ping_wanted or self._blocks:
+            return False
+        idle = not self.unsent and (self._ended or not self._ending)
+        return idle or self.limited
 
     def _cut(self) -> Block | None:
         """Cut the next block off what has not been sent, if the window lets it."""
@@ -304,10 +342,8 @@ class Sender:
         if self._has_ping:
             self._ping_wanted = False
             return self._track(Block(self._position + self._ended, b"", 0))
-        size = min(self.block_limit, MAX_BLOCK_BYTES, self.unsent)
-        if self._blocks:
-            room = self._blocks[0].position + WINDOW_BYTES - self._position
-            size = min(size, room)
+        room = self._room_ends - self._position
+        size = min(self.block_limit, MAX_BLOCK_BYTES, self.unsent, room)
         start = self._offset
         data = bytes(memoryview(self._pending)[start : start + size])
         self._offset += size

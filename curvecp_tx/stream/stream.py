@@ -120,6 +120,8 @@ class Stream:
         self._ack_id = 0
         self._ack_by: float | None = None
         self._scattered = RangeSet()
+        self._limit_told = 0
+        self._peer_listens = False
         self._lingers_until: float | None = None
         self._linger_limit = 0.0
         self._peer_done = False
@@ -208,6 +210,9 @@ class Stream:
                 continue
             self._heard = now
             self._sender.block_limit = MAX_BLOCK_BYTES
+            if message.limit is not None:
+                self._peer_listens = True
+                self._sender.allow(message.limit, now)
             try:
                 # Without anything to acknowledge, there is nothing to do here.
                 if message.acknowledged_id or message.ranges:
@@ -265,6 +270,8 @@ class Stream:
         sender = self._sender
         while not self._over and (block := sender.next(now)) is not None:
             messages.append(self._encode(block, now))
+        if self._peer_listens and self._has_more_room:
+            self._ack_pending = max(self._ack_pending, ACK_EVERY)
         if self._ack_pending and (
             self._over
             or self._ack_by is None
@@ -277,6 +284,13 @@ class Stream:
         elif self._owing_since is None:
             self._owing_since = now
         return messages
+
+    @property
+    def _has_more_room(self) -> bool:
+        """Whether the reader has made room that the peer may be waiting for."""
+        receiver = self._receiver
+        grown = receiver.limit - self._limit_told
+        return receiver.total is None and grown >= RECEIVE_WINDOW // 2
 
     @property
     def _silence_ends(self) -> float:
@@ -343,6 +357,7 @@ class Stream:
                 position=block.position,
                 block=block.data,
                 ending=block.ending,
+                limit=self._tell_limit(),
             )
         acknowledged_id, ranges = self._take_acknowledgment()
         return encode_message(
@@ -352,11 +367,18 @@ class Stream:
             position=block.position,
             block=block.data,
             ending=block.ending,
+            limit=self._tell_limit(),
         )
 
     def _encode_acknowledgment(self) -> bytes:
         acknowledged_id, ranges = self._take_acknowledgment()
-        return encode_message(acknowledged_id=acknowledged_id, ranges=ranges)
+        return encode_message(
+            acknowledged_id=acknowledged_id, ranges=ranges, limit=self._tell_limit()
+        )
+
+    def _tell_limit(self) -> int:
+        self._limit_told = self._receiver.limit
+        return self._limit_told
 
     def _take_acknowledgment(self) -> tuple[int, list[tuple[int, int]]]:
         """Give what is to be acknowledged, each ID once."""

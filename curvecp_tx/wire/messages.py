@@ -15,6 +15,10 @@ end-D   D      the block, at the very end
 ======  =====  ================================================================
 
 All integers are unsigned little-endian.
+
+Receivers ignore what fills a message, and at least 16 bytes do. Our own ends put
+the receiver's limit there, which the format lacks: eight bytes that say so, and a
+position up to which the receiver has room.
 """
 
 from __future__ import annotations
@@ -45,7 +49,12 @@ MAX_RANGE_BYTES = 2**16 - 1
 SIZE_CLASSES = (192, 320, 576, 1088)
 """Messages have these sizes only, so that their length tells a spy little."""
 
+LIMIT_TAG = b"tx-limit"
+"""What announces a limit. Zeros stand there otherwise, and if somebody fills with
+random bytes, one message in 2^64 looks like this."""
+
 _CLASS_OVERHEAD = 64
+_LIMIT = struct.Struct("<8sQ")
 _HEADER = struct.Struct("<IIQI10HQ")
 _FLAGS = SUCCESS | FAILURE
 
@@ -58,7 +67,8 @@ class Message(NamedTuple):
 
     ``ranges`` holds what is acknowledged, without empty or adjacent ranges.
     ``block`` is ``None`` if the message has no usable block; ``ending`` is 0,
-    SUCCESS or FAILURE.
+    SUCCESS or FAILURE. ``limit`` is the position up to which its sender receives,
+    ``None`` from a peer that does not tell.
     """
 
     message_id: int
@@ -67,6 +77,7 @@ class Message(NamedTuple):
     position: int
     block: bytes | None
     ending: int
+    limit: int | None = None
 
 
 def encode_message(
@@ -77,6 +88,7 @@ def encode_message(
     position: int = 0,
     block: bytes = b"",
     ending: int = 0,
+    limit: int | None = None,
 ) -> bytes:
     """Build a message in the smallest size that holds its block.
 
@@ -91,7 +103,10 @@ def encode_message(
     header = _HEADER.pack(
         message_id, acknowledged_id, first, *fields, size | ending, position
     )
-    return b"".join((header, bytes(total - HEADER_BYTES - size), block))
+    if limit is None:
+        return b"".join((header, bytes(total - HEADER_BYTES - size), block))
+    room = _LIMIT.pack(LIMIT_TAG, limit)
+    return b"".join((header, room, bytes(total - _CLASS_OVERHEAD - size), block))
 
 
 def decode_message(message: bytes) -> Message | None:
@@ -124,7 +139,10 @@ def decode_message(message: bytes) -> Message | None:
         and position + size <= MAX_STREAM_BYTES
     ):
         block = message[len(message) - size :]
-    return Message(message_id, acknowledged_id, ranges, position, block, ending)
+    limit = None
+    if message[48:56] == LIMIT_TAG and len(message) >= _CLASS_OVERHEAD + size:
+        _, limit = _LIMIT.unpack_from(message, HEADER_BYTES)
+    return Message(message_id, acknowledged_id, ranges, position, block, ending, limit)
 
 
 def _encode_ranges(ranges: Iterable[Range]) -> tuple[int, list[int]]:

@@ -154,7 +154,8 @@ class ReaderTests(SynchronousTestCase):
     def test_never_reads(self) -> None:
         """Who does not read holds the peer back, and neither fails nor is deaf."""
         size = 600_000
-        wire = Wire(Network(), data_of(size, 1), data_of(size, 2))
+        network = Network(limits=False)
+        wire = Wire(network, data_of(size, 1), data_of(size, 2))
         wire.server.reading = False
         wire.run(20.0)
         self.assertEqual(len(wire.client.received), size)

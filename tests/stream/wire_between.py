@@ -31,6 +31,8 @@ class Network:
     outages: Sequence[Outage] = ()
     one_way: bool = False
     """Whether outages concern the client's packets only."""
+    limits: bool = True
+    """Whether the ends tell each other up to where they receive."""
 
 
 class Side:
@@ -59,6 +61,7 @@ class Side:
         self.scattered: list[tuple[int, int]] = []
         self.heard = False
         self.contiguous = 0
+        self.limit = 0
 
     @property
     def gone(self) -> bool:
@@ -140,6 +143,8 @@ class Wire:
             return
         side.heard = True
         decoded = decode_message(message)
+        if decoded is not None and decoded.limit is not None:
+            side.limit = max(side.limit, decoded.limit)
         if decoded is not None and decoded.ranges and decoded.ranges[0][0] == 0:
             side.contiguous = max(side.contiguous, decoded.ranges[0][1])
         side.stream.receive([message], self.now)
@@ -176,6 +181,8 @@ class Wire:
         if self._losing:
             self._losing -= 1
             return
+        if not network.limits:
+            message = message[:48] + bytes(16) + message[64:]
         if self._random.random() < network.loss:
             self._losing = self._random.randrange(network.burst)
             return
@@ -206,6 +213,8 @@ class Wire:
             side.ids[message.message_id] = (-1, -1) if ping else (message.position, end)
             if end > side.contiguous + WINDOW_BYTES + 2:
                 raise Broken("sent beyond the window")
+            if message.block and side.limit and end > side.limit:
+                raise Broken("sent beyond what the peer receives")
         if not self.network.copies:
             self._check_named(side, peer, message.acknowledged_id)
         for start, stop in message.ranges:
