@@ -124,20 +124,27 @@ class Chicago:
             return now
         return (self._last + self._spacing + _ROUNDING) / SECOND
 
-    def sent(self, blocks: int, now: float) -> None:
-        """Learn that blocks have been sent."""
+    def sent(self, now: float, in_flight: int) -> None:
+        """Learn that a block leaves."""
         present = _nanoseconds(now)
         if self._last is None:
             self._last = present
         else:
             # What was not sent in time is not owed for ever.
             oldest = present - BURST * self._spacing
-            self._last = max(self._last, oldest) + blocks * self._spacing
+            self._last = max(self._last, oldest) + self._spacing
             self._last = min(self._last, present)
 
-    def acknowledged(self, rtt: float, now: float) -> None:
-        """Learn from a round trip."""
-        if rtt < 0:
+    def acknowledged(
+        self,
+        rtt: float | None,
+        now: float,
+        blocks: int = 1,
+        state: object = None,
+        in_flight: int = 0,
+    ) -> None:
+        """Learn from a round trip; nothing else counts."""
+        if rtt is None or rtt < 0:
             return
         sample = max(MIN_SAMPLE, min(_nanoseconds(rtt), MAX_SAMPLE))
         present = _nanoseconds(now)
@@ -146,6 +153,12 @@ class Chicago:
             self._adjust(present)
         self._double(present)
         self._spacing = max(MIN_SPACING, min(self._spacing, MAX_SPACING))
+
+    def lost(self, now: float) -> None:
+        """Take no notice: only what is overdue slows Chicago down."""
+
+    def idle(self, in_flight: int) -> None:
+        """Take no notice."""
 
     def timed_out(self, now: float) -> None:
         """Halve the rate, unless that was done just now."""

@@ -8,7 +8,8 @@ from typing import Protocol
 class ICongestionControl(Protocol):
     """Decides when blocks may leave, and when one is overdue.
 
-    All times are seconds on the caller's monotonic clock.
+    All times are seconds on the caller's monotonic clock. Blocks count alike,
+    whatever their size.
     """
 
     @property
@@ -28,11 +29,34 @@ class ICongestionControl(Protocol):
     def next_time(self, now: float, in_flight: int) -> float | None:
         """Tell when something may be sent; ``None`` if only an answer changes that."""
 
-    def sent(self, blocks: int, now: float) -> None:
-        """Learn that blocks have been sent."""
+    def sent(self, now: float, in_flight: int) -> object:
+        """Learn that a block leaves, with so many in flight before.
 
-    def acknowledged(self, rtt: float, now: float) -> None:
-        """Learn that a message was acknowledged ``rtt`` seconds after it left."""
+        :return: whatever :meth:`acknowledged` is to get back with the answer.
+        """
+
+    def acknowledged(
+        self,
+        rtt: float | None,
+        now: float,
+        blocks: int = 1,
+        state: object = None,
+        in_flight: int = 0,
+    ) -> None:
+        """Learn from an acknowledgment.
+
+        :param rtt: seconds since the transmission that it names left; ``None`` if
+            it names none.
+        :param blocks: how many blocks it newly acknowledges.
+        :param state: what :meth:`sent` gave for that transmission.
+        :param in_flight: blocks still in flight.
+        """
+
+    def lost(self, now: float) -> None:
+        """Learn that a block is presumed lost, since later ones have arrived."""
 
     def timed_out(self, now: float) -> None:
-        """Learn that the oldest block is overdue."""
+        """Learn that the oldest block is overdue, and nothing has come since."""
+
+    def idle(self, in_flight: int) -> None:
+        """Learn that more may be sent than there is."""

@@ -4,6 +4,8 @@ Each transmission of a block gets a serial number and an ID of its own. The ID
 comes back in an acknowledgment and tells which transmission arrived, and when it
 had left. The serial numbers tell which ones were overtaken: a block is presumed
 lost when three later transmissions have been acknowledged, or when it is overdue.
+If the one that was presumed lost arrives after all, packets take different ways: from
+then on, more time has to lie between the two as well (after RFC 8985).
 
 While nothing at all comes back, only probes are sent, a few seconds apart at the
 most, the lowest bytes first: they are what the peer needs in order to go on.
@@ -11,14 +13,17 @@ most, the lowest bytes first: they are what the peer needs in order to go on.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable
 from heapq import heappop, heappush
+from itertools import islice
 from operator import attrgetter
 from typing import NamedTuple
 
 from curvecp_tx.errors import StreamBroken
 from curvecp_tx.stream.congestion import ICongestionControl
+from curvecp_tx.stream.ranges import RangeSet
 from curvecp_tx.wire.messages import (
     FAILURE,
     MAX_BLOCK_BYTES,
@@ -36,12 +41,20 @@ MAX_PROBE_INTERVAL = 4.0
 the connection go on."""
 
 REMEMBERED_IDS = 512
-"""IDs of transmissions that are remembered, acknowledged ones among them: four
-windows full. An acknowledgment that names an older one is no news."""
+ID_SHARE = 4
+"""IDs of transmissions that are remembered, acknowledged ones among them: so many,
+or four times what is in flight. An acknowledgment that names an older one is no
+news."""
 
 WINDOW_BYTES = 128 * 1024
 """What lies between the first unacknowledged byte and the last one sent: a
 reference receiver drops what goes beyond."""
+
+MAX_WINDOW_BYTES = 4 << 20
+"""The same with a peer that says how far it receives: as much is kept for repeats."""
+
+LONG_PROBE = 128
+"""Bytes beyond which a probe does not fit into the shortest message."""
 
 FIRST_LIMIT_PROBE = 1.0
 """Seconds until a peer without room is asked again, in case its word that it has
@@ -54,13 +67,15 @@ class Block:
     """A piece of the stream, cut once and for all when it is first sent.
 
     ``limit`` is the position up to which a range must reach in order to
-    acknowledge the block: the end of the stream counts as a position.
+    acknowledge the block: the end of the stream counts as a position. ``given_up``
+    is the serial number of its last transmission that was presumed lost.
     """
 
     __slots__ = (
         "acknowledged",
         "data",
         "ending",
+        "given_up",
         "limit",
         "position",
         "sent",
@@ -76,6 +91,7 @@ class Block:
         self.acknowledged = False
         self.transmissions = 0
         self.serial = 0
+        self.given_up = 0
         self.sent = 0.0
 
     @property
@@ -90,6 +106,7 @@ class Transmission(NamedTuple):
     block: Block
     serial: int
     sent: float
+    state: object
 
 
 class Sender:
@@ -115,10 +132,18 @@ class Sender:
         self._lost: list[tuple[int, int, Block]] = []
         self._flight: dict[int, Block] = {}
         self._ids: dict[int, Transmission] = {}
+        self._id_order: deque[int] = deque()
+        self._covered = RangeSet()
         self._serial = 0
+        self._oldest = 1
+        self._progress_at = 0.0
         self._highest_acknowledged = 0
+        self._marked = 0
+        self._latest_sent = 0.0
+        self._reordering = 0.0
         self._probes = 0
         self._probe_due = False
+        self._word_due = False
         self._probed = 0.0
         self._limit: int | None = None
         self._limit_asked = 0.0
@@ -226,11 +251,13 @@ class Sender:
         :raises StreamBroken: if it acknowledges what was never sent.
         """
         progress = False
+        transmission = None
+        marked = self._marked
         if acknowledged_id:
             transmission = self._ids.get(acknowledged_id)
             if transmission is None:
                 return False
-            self._confirm(transmission, now)
+            self._confirm(transmission)
             progress = True
         end_of_sent = self._position + self._ended
         for start, end in ranges:
@@ -242,8 +269,15 @@ class Sender:
         if progress:
             self._probes = 0
             self._probe_due = False
+            self._progress_at = now
             self._drop_acknowledged()
-            self._find_lost()
+            self._find_lost(now)
+            rtt = state = None
+            if transmission is not None:
+                rtt, state = now - transmission.sent, transmission.state
+            self.congestion.acknowledged(
+                rtt, now, self._marked - marked, state, len(self._flight)
+            )
         return progress
 
     def handle_timer(self, now: float) -> None:
@@ -261,7 +295,10 @@ class Sender:
             self._probe_due = True
 
     def deadline(self) -> float | None:
-        """When the oldest block in flight is overdue, or the next probe is due."""
+        """When an answer is overdue, or the next probe is due.
+
+        While answers come, they tell what is lost.
+        """
         if not self._blocks and self.limited and not self._ping_wanted:
             return self._limit_asked + min(self._limit_patience, self.probe_interval)
         if not self._blocks or self._probe_due:
@@ -270,9 +307,11 @@ class Sender:
         if self._probes:
             patience *= 1 << min(self._probes, 16)
             return self._probed + min(patience, self.probe_interval)
-        for block in self._flight.values():
-            return block.sent + min(patience, self.probe_interval)
-        return None
+        block = self._first_in_flight()
+        if block is None:
+            return None
+        since = max(block.sent, self._progress_at)
+        return since + min(patience, self.probe_interval)
 
     def next(self, now: float) -> Block | None:
         """Choose what to send now: something lost, or something new, by turns."""
@@ -285,26 +324,52 @@ class Sender:
             # of the same, but what is new is news.
             return self._cut()
         if self._new_turn or not self._lost:
-            return self._cut() or self._next_lost()
-        return self._next_lost() or self._cut()
+            block = self._cut() or self._next_lost()
+        else:
+            block = self._next_lost() or self._cut()
+        if block is None:
+            self.congestion.idle(len(self._flight))
+        return block
 
     def transmitted(self, block: Block, message_id: int, now: float) -> None:
         """Note that a block left under an ID of its own."""
         self._flight.pop(block.serial, None)
-        self._serial += 1
+        self._remember(block, message_id, now)
         block.serial = self._serial
         block.sent = now
         block.transmissions += 1
         self._flight[block.serial] = block
-        if len(self._ids) >= REMEMBERED_IDS:
-            del self._ids[next(iter(self._ids))]
-        self._ids[message_id] = Transmission(block, block.serial, now)
         self._new_turn = block.transmissions > 1
         self.retransmissions += block.transmissions > 1
         if self._probe_due:
             self._probe_due = False
             self._probed = now
-        self.congestion.sent(1, now)
+            self._word_due = self._probes > 1 and len(block.data) > LONG_PROBE
+
+    @property
+    def word_due(self) -> bool:
+        """Whether something short should leave beside a long probe.
+
+        A path that will not carry the probe may carry that: one on which we may not
+        send much yet, or one that drops long packets. The answer tells that we were
+        heard.
+        """
+        return self._word_due
+
+    def word_sent(self, message_id: int, now: float) -> None:
+        """Note that an empty message left under an ID of its own."""
+        self._word_due = False
+        self._remember(Block(0, b"", 0), message_id, now)
+
+    def _remember(self, block: Block, message_id: int, now: float) -> None:
+        self._serial += 1
+        in_flight = len(self._flight)
+        state = self.congestion.sent(now, in_flight)
+        enough = max(REMEMBERED_IDS, ID_SHARE * in_flight)
+        while len(self._ids) >= enough:
+            del self._ids[self._id_order.popleft()]
+        self._id_order.append(message_id)
+        self._ids[message_id] = Transmission(block, self._serial, now, state)
 
     def knows(self, message_id: int) -> bool:
         """Tell whether an ID is taken."""
@@ -324,8 +389,9 @@ class Sender:
     def _room_ends(self) -> int:
         """Up to which position we may send: what the peer says, and our own bound."""
         first = self._blocks[0].position if self._blocks else self._position
-        ends = first + WINDOW_BYTES
-        return ends if self._limit is None else min(ends, self._limit)
+        if self._limit is None:
+            return first + WINDOW_BYTES
+        return min(first + MAX_WINDOW_BYTES, self._limit)
 
     @property
     def _has_ping(self) -> bool:
@@ -364,11 +430,14 @@ class Sender:
         self._blocks.append(block)
         return block
 
-    def _confirm(self, transmission: Transmission, now: float) -> None:
-        """Take the echo of an ID: a round trip, and the arrival of a message."""
-        block, serial, sent = transmission
-        self.congestion.acknowledged(now - sent, now)
-        self._highest_acknowledged = max(self._highest_acknowledged, serial)
+    def _confirm(self, transmission: Transmission) -> None:
+        """Take the echo of an ID: a message has arrived."""
+        block, serial = transmission.block, transmission.serial
+        if serial == block.given_up and not block.acknowledged:
+            # It was sent again too soon.
+            rtt = self.congestion.rtt
+            self._reordering = min(self._reordering + rtt / 4, rtt)
+        self._arrived(serial, transmission.sent)
         # A ping asks whether the peer is there: an answer to what was sent later
         # will do, an answer to what was sent before says nothing.
         oldest = self._blocks[0] if self._blocks else block
@@ -377,29 +446,40 @@ class Sender:
 
     def _acknowledge_range(self, start: int, end: int, trusted: bool) -> bool:
         blocks = self._blocks
-        index = 0 if start == 0 else bisect_left(blocks, start, key=_position)
         progress = False
-        while index < len(blocks):
-            block = blocks[index]
-            if block.limit > end:
-                break
-            index += 1
-            if block.acknowledged or block.is_ping:
-                continue
-            if trusted or block.transmissions > 1:
-                self._mark(block)
-                progress = True
+        if start == 0 or not trusted:
+            news = [(start, end)]
+        else:
+            # Beyond a gap the same ranges come again and again.
+            news = self._covered.missing(start, end)
+            self._covered.add(start, end)
+        for first, last in news:
+            index = bisect_right(blocks, first, key=_position) - 1 if first else 0
+            for block in islice(blocks, max(0, index), None):
+                if block.position >= last or block.limit > end:
+                    break
+                if block.acknowledged or block.is_ping or block.position < start:
+                    continue
+                if trusted or block.transmissions > 1:
+                    self._mark(block)
+                    progress = True
         if progress and blocks[0].is_ping:
             self._mark(blocks[0])
         return progress
 
     def _mark(self, block: Block) -> None:
         block.acknowledged = True
+        self._marked += 1
         # Its ID is remembered for a while, its bytes need not be.
         block.data = b""
         self._flight.pop(block.serial, None)
         if block.transmissions == 1:
-            self._highest_acknowledged = max(self._highest_acknowledged, block.serial)
+            self._arrived(block.serial, block.sent)
+
+    def _arrived(self, serial: int, sent: float) -> None:
+        if serial > self._highest_acknowledged:
+            self._highest_acknowledged = serial
+            self._latest_sent = sent
 
     def _drop_acknowledged(self) -> None:
         blocks = self._blocks
@@ -411,19 +491,28 @@ class Sender:
             self._finished |= bool(block.ending)
         if count:
             del blocks[:count]
+            self._covered.remove_below(blocks[0].position if blocks else self._position)
 
-    def _find_lost(self) -> None:
+    def _find_lost(self, now: float) -> None:
         """Presume lost what three later transmissions have overtaken."""
         overtaken = self._highest_acknowledged - REORDERING
-        while self._flight:
-            serial = next(iter(self._flight))
-            if serial > overtaken:
+        latest = self._latest_sent - self._reordering
+        while (block := self._first_in_flight()) is not None:
+            if block.serial > overtaken or block.sent > latest:
                 return
-            self._presume_lost(self._flight[serial])
+            del self._flight[block.serial]
+            block.given_up = block.serial
+            heappush(self._lost, (block.position, block.serial, block))
+            self.congestion.lost(now)
 
-    def _presume_lost(self, block: Block) -> None:
-        self._flight.pop(block.serial, None)
-        heappush(self._lost, (block.position, block.serial, block))
+    def _first_in_flight(self) -> Block | None:
+        """Give the block in flight that was sent first."""
+        flight = self._flight
+        if not flight:
+            return None
+        while self._oldest not in flight:
+            self._oldest += 1
+        return flight[self._oldest]
 
     def _next_lost(self) -> Block | None:
         while self._lost:

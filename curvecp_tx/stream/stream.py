@@ -33,15 +33,16 @@ from curvecp_tx.errors import (
     StreamFailed,
     StreamTimedOut,
 )
-from curvecp_tx.stream.chicago import Chicago
+from curvecp_tx.stream.bbr import Bbr
 from curvecp_tx.stream.congestion import ICongestionControl
 from curvecp_tx.stream.randomness import IdSource, RandomBytes
 from curvecp_tx.stream.ranges import RangeSet
-from curvecp_tx.stream.receiver import RECEIVE_WINDOW, Arrival, Receiver
+from curvecp_tx.stream.receiver import Arrival, Receiver
 from curvecp_tx.stream.sender import Block, Sender
 from curvecp_tx.wire.messages import (
     FAILURE,
     MAX_BLOCK_BYTES,
+    MAX_RANGES,
     SMALL_BLOCK_BYTES,
     Message,
     decode_message,
@@ -50,6 +51,9 @@ from curvecp_tx.wire.messages import (
 
 GIVE_UP = 120.0
 """Seconds without any message from the peer while an acknowledgment is due."""
+
+OVERSLEPT_GRACE = 10.0
+"""Seconds that a peer gets at the least when we come back from a long sleep."""
 
 KEEPALIVE = 25.0
 """Seconds of silence before a ping: address translators forget after 30."""
@@ -71,13 +75,16 @@ LINGER_TIMEOUTS = 3
 """How long a side stays that cannot know whether its last acknowledgment came
 through: three of its own time-outs, within bounds."""
 
+FAILED_LINGER = 4.0
+"""The lower bound for a side that has failed: the peer cannot guess it."""
+
 ANSWERED_LINGER = 8.0
 """How long a side that has failed stays after each answer of the peer's, within the
 same upper bound: two probes, if need be. The peer is to learn of the failure, and
 takes note of it only when all that was sent before has arrived."""
 
 LINGER_PROBES = 8
-"""How often the last ping is sent in that time: with a third of all packets lost,
+"""How often the last word is sent in that time: with a third of all packets lost,
 all of them get lost in one case of several thousand."""
 
 
@@ -88,7 +95,7 @@ class Stream:
     :param now: the present.
     :param client: whether the first messages travel in Initiate packets, and so
         have to be small until the peer has answered.
-    :param congestion: decides on the speed; Chicago by default.
+    :param congestion: decides on the speed; BBR by default.
     :ivar failure: why the stream has failed, if it has.
     """
 
@@ -103,7 +110,7 @@ class Stream:
         keepalive: float | None = KEEPALIVE,
     ) -> None:
         if congestion is None:
-            congestion = Chicago(random_bytes=random_bytes, now=now)
+            congestion = Bbr(phase=random_bytes(1)[0])
         self.failure: StreamFailed | None = None
         self._congestion = congestion
         self._ids = IdSource(random_bytes)
@@ -186,9 +193,9 @@ class Stream:
         """Make ourselves known, though there is nothing to say yet."""
         self._sender.ping()
 
-    def read(self) -> bytes:
-        """Take what has arrived."""
-        return self._receiver.take()
+    def read(self, most: int | None = None) -> bytes:
+        """Take what has arrived; ``most`` bytes, or one block if that is longer."""
+        return self._receiver.take(most)
 
     def discard(self) -> None:
         """Have everything that arrives acknowledged and thrown away."""
@@ -228,6 +235,10 @@ class Stream:
                 extended = min(now + ANSWERED_LINGER, self._linger_limit)
                 self._lingers_until = max(self._lingers_until, extended)
         self._settle(now)
+
+    def overslept(self, now: float) -> None:
+        """Learn that we have not listened for a while: silence proves nothing."""
+        self._heard = max(self._heard, now - self._give_up + OVERSLEPT_GRACE)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due at ``now``."""
@@ -270,6 +281,14 @@ class Stream:
         sender = self._sender
         while not self._over and (block := sender.next(now)) is not None:
             messages.append(self._encode(block, now))
+        if sender.word_due:
+            # At the end it would be a last ping; at the beginning it is nothing.
+            message_id = self._new_id()
+            sender.word_sent(message_id, now)
+            limit = self._tell_limit()
+            messages.append(encode_message(message_id=message_id, limit=limit))
+        if self._peer_listens:
+            self._receiver.tune(now)
         if self._peer_listens and self._has_more_room:
             self._ack_pending = max(self._ack_pending, ACK_EVERY)
         if self._ack_pending and (
@@ -290,7 +309,7 @@ class Stream:
         """Whether the reader has made room that the peer may be waiting for."""
         receiver = self._receiver
         grown = receiver.limit - self._limit_told
-        return receiver.total is None and grown >= RECEIVE_WINDOW // 2
+        return receiver.total is None and grown >= receiver.window // 2
 
     @property
     def _silence_ends(self) -> float:
@@ -346,12 +365,17 @@ class Stream:
             start, end = start - 1, end + 1
         return not self._scattered.overlaps(start, end)
 
-    def _encode(self, block: Block, now: float) -> bytes:
+    def _new_id(self) -> int:
         message_id = self._ids.take()
         while self._sender.knows(message_id):
             message_id = self._ids.take()
+        return message_id
+
+    def _encode(self, block: Block, now: float) -> bytes:
+        message_id = self._new_id()
         self._sender.transmitted(block, message_id, now)
-        if not self._ack_pending and not block.is_ping:
+        alone = self._receiver.gaps >= MAX_RANGES and self._peer_listens
+        if (not self._ack_pending or alone) and not block.is_ping:
             return encode_message(
                 message_id=message_id,
                 position=block.position,
@@ -391,7 +415,7 @@ class Stream:
             if start:
                 self._scattered.add(start, end)
         if self._scattered:
-            self._scattered.remove_below(contiguous - RECEIVE_WINDOW)
+            self._scattered.remove_below(contiguous - self._receiver.window)
         return acknowledged_id, ranges
 
     def _settle(self, now: float) -> None:
@@ -415,8 +439,8 @@ class Stream:
 
     def _linger(self, now: float) -> None:
         linger = LINGER_TIMEOUTS * self._congestion.timeout
-        linger = max(MIN_LINGER, min(linger, MAX_LINGER))
+        least = MIN_LINGER if self.complete else FAILED_LINGER
+        linger = max(least, min(linger, MAX_LINGER))
         self._lingers_until = now + linger
         self._linger_limit = now + MAX_LINGER
-        if self.complete:
-            self._sender.probe_interval = linger / LINGER_PROBES
+        self._sender.probe_interval = linger / LINGER_PROBES

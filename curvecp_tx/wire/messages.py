@@ -18,7 +18,8 @@ All integers are unsigned little-endian.
 
 Receivers ignore what fills a message, and at least 16 bytes do. Our own ends put
 the receiver's limit there, which the format lacks: eight bytes that say so, and a
-position up to which the receiver has room.
+position up to which the receiver has room. Where more room is, further ranges follow,
+each as a gap (4 bytes) and a size (4), up to one of size 0.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ LIMIT_TAG = b"tx-limit"
 random bytes, one message in 2^64 looks like this."""
 
 _CLASS_OVERHEAD = 64
+_PAIR_BYTES = 8
 _LIMIT = struct.Struct("<8sQ")
 _HEADER = struct.Struct("<IIQI10HQ")
 _FLAGS = SUCCESS | FAILURE
@@ -84,7 +86,7 @@ def encode_message(
     *,
     message_id: int = 0,
     acknowledged_id: int = 0,
-    ranges: Iterable[Range] = (),
+    ranges: Sequence[Range] = (),
     position: int = 0,
     block: bytes = b"",
     ending: int = 0,
@@ -94,19 +96,25 @@ def encode_message(
 
     :param ranges: ascending, disjoint, not adjacent; the first counts as such
         only if it begins at 0. What the fields cannot express is left out.
+    :param limit: the position up to which we receive. Ranges beyond the sixth travel
+        only in its company, and as far as there is room beside the block.
     """
     size = len(block)
     for total in SIZE_CLASSES:
         if size + _CLASS_OVERHEAD <= total:
             break
-    first, fields = _encode_ranges(ranges)
+    first, fields, end = _encode_ranges(ranges)
     header = _HEADER.pack(
         message_id, acknowledged_id, first, *fields, size | ending, position
     )
     if limit is None:
         return b"".join((header, bytes(total - HEADER_BYTES - size), block))
-    room = _LIMIT.pack(LIMIT_TAG, limit)
-    return b"".join((header, room, bytes(total - _CLASS_OVERHEAD - size), block))
+    room = total - _CLASS_OVERHEAD - size
+    more = b""
+    if len(fields) == 2 * (MAX_RANGES - 1) and fields[-1]:
+        more = _encode_more(ranges, end, room)
+    limited = _LIMIT.pack(LIMIT_TAG, limit)
+    return b"".join((header, limited, more, bytes(room - len(more)), block))
 
 
 def decode_message(message: bytes) -> Message | None:
@@ -120,16 +128,9 @@ def decode_message(message: bytes) -> Message | None:
         message
     )
     ranges: list[Range] = [(0, first)] if first else []
+    end = first
     if any(fields):
-        end = first
-        for gap, size in zip(fields[::2], fields[1::2], strict=True):
-            start = end + gap
-            end = start + size
-            if not size:
-                continue
-            if ranges and ranges[-1][1] == start:
-                start = ranges.pop()[0]
-            ranges.append((start, end))
+        end = _decode_ranges(ranges, end, fields)
     size, ending = tail & ~_FLAGS, tail & _FLAGS
     block = None
     if (
@@ -142,11 +143,30 @@ def decode_message(message: bytes) -> Message | None:
     limit = None
     if message[48:56] == LIMIT_TAG and len(message) >= _CLASS_OVERHEAD + size:
         _, limit = _LIMIT.unpack_from(message, HEADER_BYTES)
+        if fields[-1]:
+            room = (len(message) - _CLASS_OVERHEAD - size) // _PAIR_BYTES
+            more = struct.unpack_from(f"<{2 * room}I", message, _CLASS_OVERHEAD)
+            if 0 in more[1::2]:
+                more = more[: 2 * more[1::2].index(0)]
+            _decode_ranges(ranges, end, more)
     return Message(message_id, acknowledged_id, ranges, position, block, ending, limit)
 
 
-def _encode_ranges(ranges: Iterable[Range]) -> tuple[int, list[int]]:
-    """Give the size of the first range, and gaps and sizes of the other five."""
+def _decode_ranges(ranges: list[Range], end: int, fields: Sequence[int]) -> int:
+    """Append what gaps and sizes say from ``end`` on; give the new end."""
+    for gap, size in zip(fields[::2], fields[1::2], strict=True):
+        start = end + gap
+        end = start + size
+        if not size:
+            continue
+        if ranges and ranges[-1][1] == start:
+            start = ranges.pop()[0]
+        ranges.append((start, end))
+    return end
+
+
+def _encode_ranges(ranges: Iterable[Range]) -> tuple[int, list[int], int]:
+    """Give the size of the first range, gaps and sizes of the other five, their end."""
     first = 0
     fields: list[int] = []
     end = 0
@@ -163,4 +183,22 @@ def _encode_ranges(ranges: Iterable[Range]) -> tuple[int, list[int]]:
             fields += start - end, size
             end = start + size
     wanted = 2 * (MAX_RANGES - 1)
-    return first, (fields + [0] * wanted)[:wanted]
+    if len(fields) < wanted:
+        fields += [0] * (wanted - len(fields))
+    fields = fields[:wanted]
+    return first, fields, first + sum(fields)
+
+
+def _encode_more(ranges: Iterable[Range], end: int, room: int) -> bytes:
+    """Give gaps and sizes of ranges beyond ``end``, in at most ``room`` bytes.
+
+    The highest are the latest, as a rule. Those between have been told before.
+    """
+    beyond = [(max(start, end), stop) for start, stop in ranges if stop > end]
+    fields: list[int] = []
+    for start, stop in beyond[-(room // _PAIR_BYTES) :] if room >= _PAIR_BYTES else ():
+        if max(start - end, stop - start) > MAX_FIRST_GAP:
+            break
+        fields += start - end, stop - start
+        end = stop
+    return struct.pack(f"<{len(fields)}I", *fields)

@@ -27,12 +27,26 @@ class Freely:
         """Allow it now, or never."""
         return now if in_flight < self.limit else None
 
-    def sent(self, blocks: int, now: float) -> None:
+    def sent(self, now: float, in_flight: int) -> None:
         """Take no notice."""
 
-    def acknowledged(self, rtt: float, now: float) -> None:
+    def acknowledged(
+        self,
+        rtt: float | None,
+        now: float,
+        blocks: int = 1,
+        state: object = None,
+        in_flight: int = 0,
+    ) -> None:
         """Note a sample."""
-        self.samples.append(rtt)
+        if rtt is not None:
+            self.samples.append(rtt)
+
+    def lost(self, now: float) -> None:
+        """Take no notice."""
+
+    def idle(self, in_flight: int) -> None:
+        """Take no notice."""
 
     def timed_out(self, now: float) -> None:
         """Note a time-out."""

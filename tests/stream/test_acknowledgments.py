@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from curvecp_tx.stream.bbr import INITIAL_WINDOW
 from curvecp_tx.stream.receiver import RECEIVE_WINDOW
 from curvecp_tx.stream.stream import EAGER_ACKS, MAX_ACK_DELAY
-from curvecp_tx.wire.messages import SUCCESS, encode_message
+from curvecp_tx.wire.messages import MAX_BLOCK_BYTES, SUCCESS, encode_message
 from tests.stream.talking import StreamTestCase
 
 
@@ -152,8 +153,8 @@ class CompanyTests(AcknowledgmentTestCase):
 
     def test_not_held_back(self) -> None:
         """Data that may not leave yet holds no acknowledgment back."""
-        self.stream.write(b"first")
-        self.only()
+        self.stream.write(bytes(MAX_BLOCK_BYTES * INITIAL_WINDOW))
+        self.said()
         self.stream.write(b"second")
         self.data(1)
         self.data(2)

@@ -166,7 +166,7 @@ class OutageTests(BadNetworkTestCase):
     def test_goes_on(self) -> None:
         """A transfer goes on soon after an outage, with its lowest byte first."""
         for length in (5.0, 10.0, 30.0, 60.0):
-            for begin in (0.2, 0.5):
+            for begin in (0.1, 0.25):
                 outage = (begin, begin + length)
                 wire = Wire(Network(outages=[outage]), data_of(3 << 20))
                 wire.run(begin + length)
@@ -199,13 +199,13 @@ class OutageTests(BadNetworkTestCase):
     def test_never_back(self) -> None:
         """If the network never returns, both ends fail at the give-up time."""
         for back in (b"", data_of(300_000, 2)):
-            network = Network(outages=[(0.5, 1e9)])
+            network = Network(outages=[(0.25, 1e9)])
             wire = Wire(network, data_of(3 << 20), back, finish=not back)
             wire.run(LONG)
             for side in wire.sides:
                 self.assertEqual(ending_of(side), "StreamTimedOut")
                 assert side.over_at is not None
-                self.assertLess(abs(side.over_at - 0.5 - GIVE_UP), GIVE_UP / 10)
+                self.assertLess(abs(side.over_at - 0.25 - GIVE_UP), GIVE_UP / 10)
             self.assert_calm(wire)
 
     def test_one_way(self) -> None:

@@ -280,7 +280,7 @@ class GateTests(SynchronousTestCase):
     def test_spacing(self) -> None:
         """The next one leaves when the spacing is over, and not before."""
         chicago = made()
-        chicago.sent(1, 10.0)
+        chicago.sent(10.0, 0)
         self.assertEqual(chicago.allowance(10.999, 1), 0)
         self.assertEqual(chicago.allowance(11.0, 1), 1)
 
@@ -289,7 +289,7 @@ class GateTests(SynchronousTestCase):
         for begun in (False, True):
             chicago = made()
             if begun:
-                chicago.sent(1, 0.0)
+                chicago.sent(0.0, 0)
             for in_flight in (WINDOW, WINDOW + 1):
                 self.assertEqual(chicago.allowance(100.0, in_flight), 0)
                 self.assertIsNone(chicago.next_time(100.0, in_flight))
@@ -297,7 +297,7 @@ class GateTests(SynchronousTestCase):
     def test_burst(self) -> None:
         """A late timer makes up for what was missed, within bounds."""
         chicago = made()
-        chicago.sent(1, 0.0)
+        chicago.sent(0.0, 0)
         self.assertEqual(chicago.allowance(3.5, 0), 3)
         self.assertEqual(chicago.allowance(1000.0, 0), BURST)
         self.assertEqual(chicago.allowance(1000.0, WINDOW - 2), 2)
@@ -305,18 +305,18 @@ class GateTests(SynchronousTestCase):
     def test_not_owed_for_ever(self) -> None:
         """After a pause, one burst leaves, and then the spacing counts again."""
         chicago = made()
-        chicago.sent(1, 0.0)
+        chicago.sent(0.0, 0)
         for left in range(BURST, 0, -1):
             self.assertEqual(chicago.allowance(1000.0, 0), left)
-            chicago.sent(1, 1000.0)
+            chicago.sent(1000.0, 0)
         self.assertEqual(chicago.allowance(1000.0, 0), 0)
         self.assertEqual(chicago.allowance(1000.99, 0), 0)
 
     def test_out_of_turn(self) -> None:
         """A probe out of turn takes no more than its own turn away."""
         chicago = made()
-        chicago.sent(1, 10.0)
-        chicago.sent(1, 10.5)
+        chicago.sent(10.0, 0)
+        chicago.sent(10.5, 0)
         self.assertEqual(chicago.allowance(11.499, 0), 0)
         self.assertEqual(chicago.allowance(11.5, 0), 1)
 
@@ -333,7 +333,7 @@ class GateTests(SynchronousTestCase):
             now = max(now, time)
             self.assertGreater(chicago.allowance(now, 0), 0)
             while chicago.allowance(now, 0):
-                chicago.sent(1, now)
+                chicago.sent(now, 0)
             following = chicago.next_time(now, 0)
             assert following is not None
             self.assertGreater(following, now)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from curvecp_tx.stream.receiver import RECEIVE_WINDOW
+from curvecp_tx.stream.receiver import (
+    MAX_RECEIVE_WINDOW,
+    RECEIVE_WINDOW,
+    Arrival,
+    Receiver,
+)
 from curvecp_tx.stream.sender import FIRST_LIMIT_PROBE, MAX_PROBE_INTERVAL
 from curvecp_tx.stream.stream import GIVE_UP
 from curvecp_tx.wire.messages import (
     HEADER_BYTES,
     LIMIT_TAG,
     MAX_BLOCK_BYTES,
+    MAX_RANGE_BYTES,
     SIZE_CLASSES,
     decode_message,
     encode_message,
@@ -137,3 +147,88 @@ class HoldingBackTests(SynchronousTestCase):
                 self.assertEqual([ending_of(s) for s in wire.sides], ["complete"] * 2)
                 self.assertEqual(len(wire.server.received), SIZE // 3)
                 self.assertEqual(len(wire.client.received), SIZE // 4)
+
+
+class MoreRangesTests(SynchronousTestCase):
+    """Ranges beyond the sixth, between ends that tell their limits."""
+
+    @given(st.lists(st.integers(1, 2**20), min_size=2, max_size=60), st.integers(0, 64))
+    def test_round_trip(self, steps: list[int], size: int) -> None:
+        """All that is told is true, and in a message of its own 22 ranges fit."""
+        marks = list(accumulate(steps))
+        ranges = list(zip(marks[::2], marks[1::2], strict=False))
+        block = bytes(size)
+        decoded = decode_message(encode_message(ranges=ranges, block=block, limit=9))
+        assert decoded is not None
+        self.assertEqual((decoded.limit, decoded.block), (9, block))
+        for start, end in decoded.ranges:
+            self.assertTrue(any(a <= start < end <= b for a, b in ranges))
+        if not size and all(step <= MAX_RANGE_BYTES for step in steps):
+            told = ranges if len(ranges) < 21 else ranges[:5] + ranges[-16:]
+            self.assertEqual(decoded.ranges, told)
+
+    def test_full_message(self) -> None:
+        """Beside a full block there is room for the usual six only."""
+        ranges = [(n, n + 1) for n in range(0, 40, 2)]
+        message = encode_message(ranges=ranges, block=bytes(1024), limit=9)
+        decoded = decode_message(message)
+        assert decoded is not None
+        self.assertEqual(decoded.ranges, ranges[:6])
+
+    def test_many_gaps(self) -> None:
+        """Much loss at once is repaired without repeating what has arrived."""
+        network = Network(loss=0.3, seed=3)
+        wire = Wire(network, data_of(SIZE))
+        wire.run(1000.0)
+        self.assertEqual(ending_of(wire.client), "complete")
+        blocks = SIZE // MAX_BLOCK_BYTES
+        self.assertLess(wire.client.stream.retransmissions, 0.75 * blocks)
+
+
+class WindowTests(SynchronousTestCase):
+    """Windows that fit the reader."""
+
+    def test_grows(self) -> None:
+        """A long path and a fast reader get a window of megabytes."""
+        wire = Wire(Network(delay=0.1), data_of(30 << 20))
+        wire.run(1000.0)
+        self.assertEqual(wire.server.stream._receiver.window, MAX_RECEIVE_WINDOW)
+        self.assertEqual(len(wire.server.received), 30 << 20)
+
+    def test_stays(self) -> None:
+        """With a peer that heeds no limit, the window is what it counts on."""
+        wire = Wire(Network(limits=False), data_of(3 << 20))
+        wire.run(1000.0)
+        self.assertEqual(wire.server.stream._receiver.window, RECEIVE_WINDOW)
+
+    @given(st.lists(st.tuples(st.floats(0, 10), st.integers(0, 200)), max_size=60))
+    def test_bounds(self, steps: list[tuple[float, int]]) -> None:
+        """Whatever the reader does: the limit never falls, the window is bounded."""
+        receiver, now, position, told = Receiver(), 0.0, 0, 0
+        for pause, blocks in steps:
+            for _ in range(blocks):
+                block = bytes(MAX_BLOCK_BYTES)
+                if receiver.receive(position, block, 0) is Arrival.REFUSED:
+                    break
+                position += len(block)
+            now += pause
+            receiver.take()
+            receiver.tune(now)
+            self.assertGreaterEqual(receiver.limit, told)
+            told = receiver.limit
+            self.assertLessEqual(RECEIVE_WINDOW, receiver.window)
+            self.assertLessEqual(receiver.window, MAX_RECEIVE_WINDOW)
+            self.assertLessEqual(told - position, MAX_RECEIVE_WINDOW)
+
+    def test_slow_reader_gets_less(self) -> None:
+        """A reader that has become slow gets small windows again."""
+        receiver, now, position = Receiver(), 0.0, 0
+        receiver.tune(now)
+        for pause, window in ((0.5, 2), (0.5, 4), (2.0, 4), (5.0, 2), (5.0, 1)):
+            while position < receiver.limit:
+                receiver.receive(position, bytes(MAX_BLOCK_BYTES), 0)
+                position += MAX_BLOCK_BYTES
+            now += pause
+            receiver.take()
+            receiver.tune(now)
+            self.assertEqual(receiver.window, window * RECEIVE_WINDOW)

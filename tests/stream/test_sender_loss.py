@@ -93,14 +93,14 @@ class LossTests(SenderTestCase):
         self.sender.write(bytes(8 * 1024))
         self.send(most=6)
         self.acknowledge(6, (5120, 6144))
-        self.sender.handle_timer(1.0)
-        self.assertEqual(self.send(1.0, most=1)[0].position, 0)
-        self.assertEqual(self.places(1.0), [(6144, 1024, 0), (7168, 1024, 0)])
+        self.sender.handle_timer(1.1)
+        self.assertEqual(self.send(1.1, most=1)[0].position, 0)
+        self.assertEqual(self.places(1.1), [(6144, 1024, 0), (7168, 1024, 0)])
         self.assertFalse(self.sender.wants_to_send)
         # The probe is answered: what was sent before it and is not there is lost.
-        self.acknowledge(7, (0, 1024), (5120, 6144), now=1.1)
+        self.acknowledge(7, (0, 1024), (5120, 6144), now=1.2)
         self.assertTrue(self.sender.wants_to_send)
-        self.assertEqual(self.places(1.1)[:2], [(1024, 1024, 0), (2048, 1024, 0)])
+        self.assertEqual(self.places(1.2)[:2], [(1024, 1024, 0), (2048, 1024, 0)])
 
     def test_all_lost(self) -> None:
         """With nothing in flight there is no deadline, only something to send."""
