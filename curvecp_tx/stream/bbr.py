@@ -42,6 +42,9 @@ RATE_ROUNDS = 10
 RTT_LIFETIME = 10.0
 """Seconds for which the least round-trip time counts."""
 
+RTT_SAMPLES = 3
+"""Round-trip times that have to be as low, one after the other."""
+
 RTT_PROBE = 0.2
 """Seconds for which little is sent in order to measure it anew."""
 
@@ -141,6 +144,7 @@ class Bbr:
         "_round_began",
         "_round_ends",
         "_rtt",
+        "_samples",
         "_seed",
         "_step",
         "_variance",
@@ -154,6 +158,7 @@ class Bbr:
         self._rtt = self._variance = 0.0
         self._min_rtt = 0.0
         self._min_rtt_at = 0.0
+        self._samples: deque[float] = deque(maxlen=RTT_SAMPLES)
         self._probe_ends: float | None = None
         self._rates: deque[tuple[int, float]] = deque()
         self._rate = 0.0
@@ -277,6 +282,9 @@ class Bbr:
             error = sample - self._rtt
             self._rtt += error / 8
             self._variance += (abs(error) - self._variance) / 4
+        # A single packet that hurries through a queue tells nothing of the path.
+        self._samples.append(sample)
+        sample = max(self._samples)
         expired = now > self._min_rtt_at + RTT_LIFETIME
         if not self._min_rtt or sample <= self._min_rtt:
             self._min_rtt, self._min_rtt_at = sample, now

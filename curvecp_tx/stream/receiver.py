@@ -42,6 +42,7 @@ class Receiver:
 
     :ivar total: length of the stream, ``None`` until its end was seen.
     :ivar ending: how it ends, 0 until its end was seen.
+    :ivar discarded: bytes that came after :meth:`discard`.
     """
 
     __slots__ = (
@@ -55,6 +56,7 @@ class Receiver:
         "_tuned",
         "_tuned_at",
         "_window",
+        "discarded",
         "ending",
         "total",
     )
@@ -70,6 +72,7 @@ class Receiver:
         self._tuned_at: float | None = None
         self._limit = RECEIVE_WINDOW
         self._discarding = False
+        self.discarded = 0
         self.total: int | None = None
         self.ending = 0
 
@@ -186,6 +189,7 @@ class Receiver:
     def _advance(self, chunk: bytes) -> None:
         self._next += len(chunk)
         if self._discarding:
+            self.discarded += len(chunk)
             self._taken = self._next
         else:
             self._ready.append(chunk)

@@ -28,6 +28,7 @@ from collections.abc import Sequence
 
 from curvecp_tx.errors import (
     PeerFailed,
+    PeerStopped,
     StreamAborted,
     StreamBroken,
     StreamFailed,
@@ -43,6 +44,7 @@ from curvecp_tx.wire.messages import (
     FAILURE,
     MAX_BLOCK_BYTES,
     MAX_RANGES,
+    NO_READER,
     SMALL_BLOCK_BYTES,
     Message,
     decode_message,
@@ -57,6 +59,10 @@ OVERSLEPT_GRACE = 10.0
 
 KEEPALIVE = 25.0
 """Seconds of silence before a ping: address translators forget after 30."""
+
+EXPECTING = 1.0
+"""Seconds of silence before a ping in the middle of the peer's stream; three round
+trips if that is more. One ping for each silence."""
 
 MAX_ACK_DELAY = 0.005
 """Seconds that an acknowledgment may wait for company. A sender's time-out allows
@@ -129,6 +135,8 @@ class Stream:
         self._scattered = RangeSet()
         self._limit_told = 0
         self._peer_listens = False
+        self._stopping = False
+        self._expecting = False
         self._lingers_until: float | None = None
         self._linger_limit = 0.0
         self._peer_done = False
@@ -201,6 +209,17 @@ class Stream:
         """Have everything that arrives acknowledged and thrown away."""
         self._receiver.discard()
 
+    @property
+    def discarded(self) -> int:
+        """Bytes thrown away because nobody reads."""
+        return self._receiver.discarded
+
+    def stop_peer(self) -> None:
+        """Have the peer stop, because nobody reads any more."""
+        if not self._stopping and self._receiver.total is None:
+            self._stopping = True
+            self._ack_pending = max(self._ack_pending, ACK_EVERY)
+
     def abort(self, now: float, failure: StreamFailed | None = None) -> None:
         """End as a failure, and tell the peer; what is complete stays so."""
         if self.complete:
@@ -220,6 +239,8 @@ class Stream:
             if message.limit is not None:
                 self._peer_listens = True
                 self._sender.allow(message.limit, now)
+                if message.limit == NO_READER and not self._sender.finished:
+                    self.abort(now, PeerStopped())
             try:
                 # Without anything to acknowledge, there is nothing to do here.
                 if message.acknowledged_id or message.ranges:
@@ -249,11 +270,8 @@ class Stream:
         elif self._owing_since is not None and now >= self._silence_ends:
             self.failure = StreamTimedOut(f"{self._give_up:g} seconds")
             self._over = True
-        elif (
-            self._owing_since is None
-            and self._keepalive is not None
-            and now >= self._heard + self._keepalive
-        ):
+        elif (due := self._ping_due) is not None and now >= due:
+            self._expecting = False
             self._sender.ping()
 
     def next_deadline(self, now: float) -> float | None:
@@ -266,8 +284,8 @@ class Stream:
         if self._lingers_until is None:
             if self._owing_since is not None:
                 times.append(self._silence_ends)
-            elif self._keepalive is not None and not self._sender.pinging:
-                times.append(self._heard + self._keepalive)
+            elif not self._sender.pinging:
+                times.append(self._ping_due)
         return min((time for time in times if time is not None), default=None)
 
     def messages_to_send(self, now: float) -> list[bytes]:
@@ -312,6 +330,21 @@ class Stream:
         return receiver.total is None and grown >= receiver.window // 2
 
     @property
+    def _ping_due(self) -> float | None:
+        """When the peer is to be asked whether it is there, if nothing is owed.
+
+        In the middle of its stream, after a moment: we may have moved, and it may
+        not know to where.
+        """
+        if self._owing_since is not None:
+            return None
+        if self._expecting:
+            return self._heard + max(EXPECTING, 3 * self._congestion.rtt)
+        if self._keepalive is None:
+            return None
+        return self._heard + self._keepalive
+
+    @property
     def _silence_ends(self) -> float:
         """When the peer counts as gone, if it stays silent."""
         # A ping that follows a silence is part of it.
@@ -327,6 +360,7 @@ class Stream:
         arrival = Arrival.FRESH
         if block or ending:
             arrival = receiver.receive(position, block, ending)
+            self._expecting = receiver.total is None
         elif receiver.complete and position == receiver.acknowledgment()[0][1]:
             # Neither of the two facts is ever taken back, so that it does not
             # matter when this message left.
@@ -401,6 +435,8 @@ class Stream:
         )
 
     def _tell_limit(self) -> int:
+        if self._stopping:
+            return NO_READER
         self._limit_told = self._receiver.limit
         return self._limit_told
 

@@ -50,6 +50,9 @@ MAX_RANGE_BYTES = 2**16 - 1
 SIZE_CLASSES = (192, 320, 576, 1088)
 """Messages have these sizes only, so that their length tells a spy little."""
 
+NO_READER = 2**64 - 1
+"""The limit that says: nobody reads any more, whatever comes is thrown away."""
+
 LIMIT_TAG = b"tx-limit"
 """What announces a limit. Zeros stand there otherwise, and if somebody fills with
 random bytes, one message in 2^64 looks like this."""
@@ -137,7 +140,7 @@ def decode_message(message: bytes) -> Message | None:
         size <= MAX_BLOCK_BYTES
         and HEADER_BYTES + size <= len(message)
         and ending != _FLAGS
-        and position + size <= MAX_STREAM_BYTES
+        and position + size <= MAX_STREAM_BYTES + (not size and not ending)
     ):
         block = message[len(message) - size :]
     limit = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from curvecp_tx.stream.bbr import INITIAL_WINDOW
 from curvecp_tx.stream.receiver import RECEIVE_WINDOW
-from curvecp_tx.stream.stream import EAGER_ACKS, MAX_ACK_DELAY
+from curvecp_tx.stream.stream import EAGER_ACKS, EXPECTING, MAX_ACK_DELAY
 from curvecp_tx.wire.messages import MAX_BLOCK_BYTES, SUCCESS, encode_message
 from tests.stream.talking import StreamTestCase
 
@@ -104,7 +104,7 @@ class TimingTests(AcknowledgmentTestCase):
         """A message without an ID is taken, and not acknowledged."""
         self.stream.read()
         self.hear(0, self.position, b"unasked")
-        self.assertEqual(self.pass_time(20), [])
+        self.assertEqual(self.pass_time(EXPECTING / 2), [])
         self.assertEqual(self.stream.read(), b"unasked")
 
     def test_batch(self) -> None:
@@ -171,7 +171,7 @@ class CitingTests(AcknowledgmentTestCase):
         self.data(2)
         self.only()
         self.hear(0, 0, b"0123456789")
-        self.assertEqual(self.pass_time(1), [])
+        self.assertEqual(self.pass_time(EXPECTING / 2), [])
 
     def test_repeated_in_order(self) -> None:
         """A repeated block has a new ID, which is named if no gap was before it."""

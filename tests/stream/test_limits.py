@@ -232,3 +232,37 @@ class WindowTests(SynchronousTestCase):
             receiver.take()
             receiver.tune(now)
             self.assertEqual(receiver.window, window * RECEIVE_WINDOW)
+
+
+class NoReaderTests(SynchronousTestCase):
+    """Peers that are told that nobody reads."""
+
+    def test_told(self) -> None:
+        """The peer fails at once, and both ends are done soon."""
+        wire = Wire(Network(), data_of(30 << 20), finish=False)
+        wire.server.stream.finish()
+        wire.run(0.3)
+        wire.server.stream.discard()
+        wire.server.stream.stop_peer()
+        wire.run(1.0)
+        self.assertEqual(ending_of(wire.client), "PeerStopped")
+        self.assertEqual(ending_of(wire.server), "PeerFailed")
+
+    def test_word_lost(self) -> None:
+        """The word is repeated with each acknowledgment."""
+        network = Network(outages=[(0.3, 3.0)])
+        wire = Wire(network, data_of(30 << 20), finish=False)
+        wire.run(0.3)
+        wire.server.stream.discard()
+        wire.server.stream.stop_peer()
+        wire.run(20.0)
+        self.assertEqual(ending_of(wire.client), "PeerStopped")
+
+    def test_too_late(self) -> None:
+        """A stream that is complete takes no notice."""
+        wire = Wire(Network(), b"all", b"done")
+        wire.server.reading = False
+        wire.run(0.3)
+        wire.server.stream.stop_peer()
+        wire.run(100.0)
+        self.assertEqual([ending_of(side) for side in wire.sides], ["complete"] * 2)
