@@ -6,9 +6,11 @@ XSalsa20 with Poly1305. So one pair of functions seals and opens everything.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Any
 
 from nacl.bindings import (
     crypto_box_afternm,
@@ -19,6 +21,9 @@ from nacl.bindings import (
 from nacl.exceptions import CryptoError
 
 from curvecp_tx.wire.packets import KEY_BYTES
+
+NONCE_BYTES = 24
+TAG_BYTES = 16
 
 RandomBytes = Callable[[int], bytes]
 """A source of randomness: from a number of bytes to that many."""
@@ -38,11 +43,13 @@ class KeyPair:
     """An X25519 key pair; its representation shows the public half only."""
 
     public: bytes
-    secret: bytes = field(repr=False)
+    secret: bytes = field(repr=False, compare=False)
 
     @classmethod
     def from_secret(cls, secret: bytes) -> KeyPair:
         """Complete a 32-byte secret key with its public key."""
+        if len(secret) != KEY_BYTES:
+            raise ValueError(f"a secret key has {KEY_BYTES} bytes")
         return cls(crypto_scalarmult_base(secret), secret)
 
     @classmethod
@@ -64,20 +71,92 @@ def shared_key(public: bytes, secret: bytes) -> bytes | None:
         return None
 
 
-def seal(message: bytes, nonce: bytes, key: bytes) -> bytes:
-    """Encrypt and authenticate: 16 bytes of tag, then the ciphertext.
-
-    :param nonce: 24 bytes that have never been used with this key.
-    """
+def _public_seal(message: bytes, nonce: bytes, key: bytes) -> bytes:
     return bytes(crypto_box_afternm(message, nonce, key))
 
 
-def unseal(box: bytes, nonce: bytes, key: bytes) -> bytes | None:
-    """Verify and decrypt a box; ``None`` if it is not authentic."""
+def _public_unseal(box: bytes, nonce: bytes, key: bytes) -> bytes | None:
     try:
         return bytes(crypto_box_open_afternm(box, nonce, key))
     except CryptoError:
         return None
+
+
+Seal = Callable[[bytes, bytes, bytes], bytes]
+Unseal = Callable[[bytes, bytes, bytes], "bytes | None"]
+
+
+def direct_functions(ffi: Any, library: Any) -> tuple[Seal, Unseal]:
+    """Make the two functions on the library itself, without PyNaCl's copies.
+
+    PyNaCl's own functions put zeros before each message in a copy of it, and take a
+    new buffer for each answer. Here each thread has one buffer: the library lets other
+    threads run while it works.
+
+    :raises AttributeError: if the library lacks a function.
+    """
+    encrypt = library.crypto_secretbox_easy
+    decrypt = library.crypto_secretbox_open_easy
+    view = ffi.buffer
+
+    class Scratch(threading.local):
+        def __init__(self) -> None:
+            self.buffer = ffi.new("unsigned char[]", _SCRATCH_BYTES)
+
+    scratch = Scratch()
+
+    def seal_directly(message: bytes, nonce: bytes, key: bytes) -> bytes:
+        size = len(message)
+        if len(nonce) != NONCE_BYTES or len(key) != KEY_BYTES:
+            raise ValueError("a nonce has 24 bytes, a key 32")
+        if size > _SCRATCH_BYTES - TAG_BYTES:
+            return _public_seal(message, nonce, key)
+        buffer = scratch.buffer
+        encrypt(buffer, message, size, nonce, key)
+        box: bytes = view(buffer, size + TAG_BYTES)[:]
+        return box
+
+    def unseal_directly(box: bytes, nonce: bytes, key: bytes) -> bytes | None:
+        size = len(box)
+        if len(nonce) != NONCE_BYTES or len(key) != KEY_BYTES:
+            raise ValueError("a nonce has 24 bytes, a key 32")
+        if not TAG_BYTES <= size <= _SCRATCH_BYTES:
+            return _public_unseal(box, nonce, key)
+        buffer = scratch.buffer
+        if decrypt(buffer, box, size, nonce, key):
+            return None
+        message: bytes = view(buffer, size - TAG_BYTES)[:]
+        return message
+
+    return seal_directly, unseal_directly
+
+
+_SCRATCH_BYTES = 2048
+"""More than any box of the protocol has."""
+
+
+def _best_functions() -> tuple[Seal, Unseal]:
+    try:
+        from nacl._sodium import ffi, lib
+
+        seal, unseal = direct_functions(ffi, lib)
+        nonce, key = bytes(NONCE_BYTES), bytes(KEY_BYTES)
+        if unseal(_public_seal(b"test", nonce, key), nonce, key) == b"test":
+            return seal, unseal
+    # It is PyNaCl's private part: whatever has become of it, its public one works.
+    except Exception:  # noqa: S110
+        pass
+    return _public_seal, _public_unseal
+
+
+seal: Seal
+"""Encrypt and authenticate a message under a nonce and a key: 16 bytes of tag, then the
+ciphertext. The nonce, 24 bytes, must never have been used with this key."""
+
+unseal: Unseal
+"""Verify and decrypt a box under a nonce and a key; ``None`` if it is not authentic."""
+
+seal, unseal = _best_functions()
 
 
 def derive_key(key: bytes, context: bytes) -> bytes:

@@ -227,17 +227,17 @@ class Bbr:
         spacing = 1 / self._pace()
         return self._last + max(spacing, min(TIMER_GRAIN, spacing * MIN_QUANTUM))
 
-    def sent(self, now: float, in_flight: int) -> Flight:
-        """Learn that a block leaves; how things stand goes with it."""
-        if in_flight > self._peak:
-            self._peak = in_flight
+    def sent(self, now: float, in_flight: int, blocks: int = 1) -> Flight:
+        """Learn that blocks leave; how things stand goes with them."""
+        if in_flight + blocks > self._peak:
+            self._peak = in_flight + blocks
         if not in_flight:
             self._first_sent = self._delivered_at = now
         if self._rate and self._last is not None:
             spacing = 1 / self._pace()
             # What was not sent in time is not owed for ever.
             owed = max(self._last, now - self._quantum() * spacing)
-            self._last = min(owed + spacing, now)
+            self._last = min(owed + blocks * spacing, now)
         else:
             self._last = now
         idle = self._delivered < self._idle_until

@@ -124,15 +124,15 @@ class Chicago:
             return now
         return (self._last + self._spacing + _ROUNDING) / SECOND
 
-    def sent(self, now: float, in_flight: int) -> None:
-        """Learn that a block leaves."""
+    def sent(self, now: float, in_flight: int, blocks: int = 1) -> None:
+        """Learn that blocks leave."""
         present = _nanoseconds(now)
         if self._last is None:
             self._last = present
         else:
             # What was not sent in time is not owed for ever.
             oldest = present - BURST * self._spacing
-            self._last = max(self._last, oldest) + self._spacing
+            self._last = max(self._last, oldest) + blocks * self._spacing
             self._last = min(self._last, present)
 
     def acknowledged(

@@ -29,8 +29,8 @@ class ICongestionControl(Protocol):
     def next_time(self, now: float, in_flight: int) -> float | None:
         """Tell when something may be sent; ``None`` if only an answer changes that."""
 
-    def sent(self, now: float, in_flight: int) -> object:
-        """Learn that a block leaves, with so many in flight before.
+    def sent(self, now: float, in_flight: int, blocks: int = 1) -> object:
+        """Learn that blocks leave, with so many in flight before.
 
         :return: whatever :meth:`acknowledged` is to get back with the answer.
         """

@@ -23,6 +23,14 @@ class IdSource:
         self._random_bytes = random_bytes
         self._pool: list[int] = []
 
+    def take_many(self, count: int) -> list[int]:
+        """Give several IDs, as many as there are; all different."""
+        found = set(memoryview(self._random_bytes(4 * count)).cast("I"))
+        found.discard(0)
+        while len(found) < count:
+            found.add(self.take())
+        return list(found)
+
     def take(self) -> int:
         """Give the next ID."""
         while True:

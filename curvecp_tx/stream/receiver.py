@@ -153,6 +153,27 @@ class Receiver:
             return Arrival.FRESH
         return Arrival.REPEATED
 
+    @property
+    def next_in_order(self) -> int | None:
+        """Where bytes are appended; ``None`` if there is more to it than that."""
+        if self._chunks or self.total is not None:
+            return None
+        return self._next
+
+    def append(self, blocks: list[bytes], end: int) -> None:
+        """Take blocks that follow each other up to ``end``.
+
+        Only for who has seen :attr:`next_in_order` and :attr:`limit`: the same as
+        :meth:`receive` for each, for less.
+        """
+        self._received.add(self._next, end)
+        if self._discarding:
+            self.discarded += end - self._next
+            self._next = self._taken = end
+        else:
+            self._next = end
+            self._ready += blocks
+
     def take(self, most: int | None = None) -> bytes:
         """Give the bytes that are next in order, and make room for as many.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import islice
 from operator import attrgetter
@@ -59,6 +59,9 @@ LONG_PROBE = 128
 FIRST_LIMIT_PROBE = 1.0
 """Seconds until a peer without room is asked again, in case its word that it has
 some got lost; then twice that, up to the interval of other probes."""
+
+MIN_RUN = 2
+"""Full blocks that are worth being sent as a run."""
 
 _COMPACT = 1 << 16
 
@@ -331,6 +334,55 @@ class Sender:
             self.congestion.idle(len(self._flight))
         return block
 
+    def next_run(
+        self, now: float, new_ids: Callable[[int], list[int]]
+    ) -> tuple[list[int], list[Block]] | None:
+        """Send a run of full new blocks, where nothing else has to be sent first.
+
+        The same as :meth:`next` and :meth:`transmitted` for each, for less.
+
+        :param new_ids: gives so many IDs.
+        :return: IDs and blocks; ``None`` if there is no such run.
+        """
+        if self._lost or self._probes or self._probe_due or self._ping_wanted:
+            return None
+        flight, ids = self._flight, self._ids
+        bytes_allowed = min(self.unsent - 1, self._room_ends - self._position)
+        count = bytes_allowed // MAX_BLOCK_BYTES
+        if count < MIN_RUN or self.block_limit != MAX_BLOCK_BYTES:
+            return None
+        in_flight = len(flight)
+        count = min(count, self.congestion.allowance(now, in_flight))
+        if count < MIN_RUN:
+            return None
+        message_ids = new_ids(count)
+        if not ids.keys().isdisjoint(message_ids):
+            return None
+        self._forget_ids(count)
+        state = self.congestion.sent(now, in_flight, count)
+        serial, position, start = self._serial, self._position, self._offset
+        blocks = []
+        with memoryview(self._pending) as pending:
+            for message_id in message_ids:
+                serial += 1
+                block = Block(
+                    position, bytes(pending[start : start + MAX_BLOCK_BYTES]), 0
+                )
+                start += MAX_BLOCK_BYTES
+                position += MAX_BLOCK_BYTES
+                block.serial = serial
+                block.sent = now
+                block.transmissions = 1
+                flight[serial] = block
+                ids[message_id] = Transmission(block, serial, now, state)
+                blocks.append(block)
+        self._id_order.extend(message_ids)
+        self._blocks += blocks
+        self._serial, self._position, self._offset = serial, position, start
+        self._compact()
+        self._new_turn = False
+        return message_ids, blocks
+
     def transmitted(self, block: Block, message_id: int, now: float) -> None:
         """Note that a block left under an ID of its own."""
         self._flight.pop(block.serial, None)
@@ -365,11 +417,16 @@ class Sender:
         self._serial += 1
         in_flight = len(self._flight)
         state = self.congestion.sent(now, in_flight)
-        enough = max(REMEMBERED_IDS, ID_SHARE * in_flight)
-        while len(self._ids) >= enough:
-            del self._ids[self._id_order.popleft()]
+        self._forget_ids(1)
         self._id_order.append(message_id)
         self._ids[message_id] = Transmission(block, self._serial, now, state)
+
+    def _forget_ids(self, coming: int) -> None:
+        """Make room for the IDs that come."""
+        enough = max(REMEMBERED_IDS, ID_SHARE * len(self._flight)) - coming
+        ids, order = self._ids, self._id_order
+        while len(ids) > enough:
+            del ids[order.popleft()]
 
     def knows(self, message_id: int) -> bool:
         """Tell whether an ID is taken."""
@@ -413,18 +470,22 @@ class Sender:
         start = self._offset
         data = bytes(memoryview(self._pending)[start : start + size])
         self._offset += size
-        if self._offset == len(self._pending):
-            self._pending.clear()
-            self._offset = 0
-        elif self._offset >= _COMPACT:
-            del self._pending[: self._offset]
-            self._offset = 0
+        self._compact()
         ending = self._ending if not self.unsent else 0
         block = Block(self._position, data, ending)
         self._position += size
         self._ended = bool(ending)
         self._ping_wanted = False
         return self._track(block)
+
+    def _compact(self) -> None:
+        """Let go of what has been sent, in large pieces."""
+        if self._offset == len(self._pending):
+            self._pending.clear()
+            self._offset = 0
+        elif self._offset >= _COMPACT:
+            del self._pending[: self._offset]
+            self._offset = 0
 
     def _track(self, block: Block) -> Block:
         self._blocks.append(block)

@@ -62,6 +62,9 @@ _PAIR_BYTES = 8
 _LIMIT = struct.Struct("<8sQ")
 _HEADER = struct.Struct("<IIQI10HQ")
 _FLAGS = SUCCESS | FAILURE
+_DATA_HEADER = struct.Struct("<I34xHQ")
+_NO_ACKNOWLEDGMENT = bytes(34)
+_FULL_BYTES = _CLASS_OVERHEAD + MAX_BLOCK_BYTES
 
 Range = tuple[int, int]
 """Half-open: first position in it, first position after it."""
@@ -118,6 +121,36 @@ def encode_message(
         more = _encode_more(ranges, end, room)
     limited = _LIMIT.pack(LIMIT_TAG, limit)
     return b"".join((header, limited, more, bytes(room - len(more)), block))
+
+
+def encode_data(
+    message_ids: Iterable[int], blocks: Iterable[tuple[int, bytes]], limit: int
+) -> list[bytes]:
+    """Build messages that hold a full block each, and acknowledge nothing.
+
+    :param blocks: position and bytes of each, 1024 of them.
+    """
+    filling = _LIMIT.pack(LIMIT_TAG, limit)
+    pack = _DATA_HEADER.pack
+    return [
+        pack(message_id, MAX_BLOCK_BYTES, position) + filling + block
+        for message_id, (position, block) in zip(message_ids, blocks, strict=True)
+    ]
+
+
+def decode_data(message: bytes) -> tuple[int, int, int | None] | None:
+    """Give ID, position and limit of a message as :func:`encode_data` builds it.
+
+    :return: ``None`` for any other message, however good. The block is the last 1024
+        bytes.
+    """
+    if len(message) != _FULL_BYTES or message[4:38] != _NO_ACKNOWLEDGMENT:
+        return None
+    message_id, tail, position = _DATA_HEADER.unpack_from(message)
+    if tail != MAX_BLOCK_BYTES or position > MAX_STREAM_BYTES - MAX_BLOCK_BYTES:
+        return None
+    tag, limit = _LIMIT.unpack_from(message, HEADER_BYTES)
+    return message_id, position, limit if tag == LIMIT_TAG else None
 
 
 def decode_message(message: bytes) -> Message | None:

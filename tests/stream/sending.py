@@ -27,7 +27,7 @@ class Freely:
         """Allow it now, or never."""
         return now if in_flight < self.limit else None
 
-    def sent(self, now: float, in_flight: int) -> None:
+    def sent(self, now: float, in_flight: int, blocks: int = 1) -> None:
         """Take no notice."""
 
     def acknowledged(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from curvecp_tx.errors import StreamBroken
-from curvecp_tx.stream.sender import REMEMBERED_IDS, WINDOW_BYTES
+from curvecp_tx.stream.sender import REMEMBERED_IDS, WINDOW_BYTES, Sender
 from curvecp_tx.wire.messages import FAILURE, MAX_STREAM_BYTES, SUCCESS
 from tests.stream.sending import SenderTestCase
 
@@ -289,3 +289,56 @@ class FailTests(SenderTestCase):
         self.sender.fail()
         self.sender.handle_timer(1.0)
         self.assertEqual(self.places(1.0), [(0, 0, SUCCESS)])
+
+
+class RunTests(SenderTestCase):
+    """Runs of full blocks, sent for less."""
+
+    def ids(self, count: int) -> list[int]:
+        """Give the next IDs."""
+        first = self.last_id + 1
+        self.last_id += count
+        return list(range(first, first + count))
+
+    def test_same(self) -> None:
+        """A run is what single blocks would be."""
+        one, other = self.sender, Sender(self.congestion, block_limit=1024)
+        for sender in (one, other):
+            sender.write(bytes(range(256)) * 41)
+        singly = self.send(2.0)
+        self.sender, self.last_id = other, 0
+        run = other.next_run(2.0, self.ids)
+        assert run is not None
+        ids, blocks = run
+        self.assertEqual(ids, list(range(1, 11)))
+        rest = self.send(2.0)
+        together = blocks + rest
+        self.assertEqual(
+            [(b.position, b.data, b.serial, b.sent, b.transmissions) for b in singly],
+            [(b.position, b.data, b.serial, b.sent, b.transmissions) for b in together],
+        )
+        self.assertEqual(one.in_flight, other.in_flight)
+        self.acknowledge(10, (0, 10240))
+        self.assertEqual(other.in_flight, 1)
+
+    def test_not_now(self) -> None:
+        """No run with little to send, small blocks, losses, or no allowance."""
+        self.sender.write(bytes(2048))
+        self.assertIsNone(self.sender.next_run(0.0, self.ids))
+        self.sender.write(bytes(10240))
+        self.sender.block_limit = 512
+        self.assertIsNone(self.sender.next_run(0.0, self.ids))
+        self.sender.block_limit = 1024
+        self.congestion.limit = 1
+        self.assertIsNone(self.sender.next_run(0.0, self.ids))
+        self.congestion.limit = 100
+        self.send(most=5)
+        self.acknowledge(5, (4096, 5120))
+        self.assertIsNone(self.sender.next_run(0.2, self.ids))
+
+    def test_id_taken(self) -> None:
+        """If an ID is in use already, there is no run this time."""
+        self.sender.write(bytes(10240))
+        self.send(most=1)
+        self.assertIsNone(self.sender.next_run(0.0, lambda count: [1] * count))
+        self.assertEqual(self.sender.in_flight, 1)

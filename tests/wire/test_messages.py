@@ -70,14 +70,14 @@ class VectorTests(SynchronousTestCase):
 
     def test_encode(self) -> None:
         """A ping, an acknowledgment and a whole stream come out byte for byte."""
-        for name, (message_id, named, ranges, position, block, end) in self.EXPECTED:
+        for name, message in self.EXPECTED:
             encoded = encode_message(
-                message_id=message_id,
-                acknowledged_id=named,
-                ranges=ranges,
-                position=position,
-                block=block or b"",
-                ending=end,
+                message_id=message.message_id,
+                acknowledged_id=message.acknowledged_id,
+                ranges=message.ranges,
+                position=message.position,
+                block=message.block or b"",
+                ending=message.ending,
             )
             self.assertEqual(encoded.hex(), VECTORS[name]["hex"])
             self.assertEqual(len(encoded), VECTORS[name]["length"])
