@@ -328,10 +328,12 @@ class DecodeTests(SynchronousTestCase):
         for position, size in (
             (MAX_STREAM_BYTES, 1),
             (MAX_STREAM_BYTES - 1023, 1024),
-            (MAX_STREAM_BYTES + 1, 0),
+            (MAX_STREAM_BYTES + 2, 0),
             (2**64 - 1, 1),
         ):
             self.unusable(size, position)
+        last_ping = decoded(encode_message(position=MAX_STREAM_BYTES + 1))
+        self.assertEqual(last_ping.block, b"")
         for position, size in ((MAX_STREAM_BYTES, 0), (MAX_STREAM_BYTES - 1024, 1024)):
             encoded = encode_message(
                 position=position, block=bytes(size), ending=SUCCESS
