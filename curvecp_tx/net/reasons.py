@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from curvecp_tx.errors import (
     ConnectTimedOut,
     PeerFailed,
+    PeerStopped,
     StreamAborted,
     StreamBroken,
     StreamFailed,
@@ -21,6 +22,10 @@ from curvecp_tx.errors import (
 
 class PeerFailure(PeerFailed, ConnectionLost):
     """peer reports a failure"""
+
+
+class PeerGone(PeerStopped, ConnectionLost):
+    """peer reads no more"""
 
 
 class PeerSilent(StreamTimedOut, ConnectionLost):
@@ -41,6 +46,7 @@ class DialTimedOut(ConnectTimedOut, TimeoutError):
 
 _IN_TWISTED: dict[type[StreamFailed], type[StreamFailed]] = {
     PeerFailed: PeerFailure,
+    PeerStopped: PeerGone,
     StreamTimedOut: PeerSilent,
     StreamBroken: PeerBroken,
     StreamAborted: Aborted,

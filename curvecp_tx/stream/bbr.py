@@ -132,12 +132,15 @@ class Bbr:
         "_full_rounds",
         "_idle_until",
         "_last",
+        "_limit",
         "_lost",
         "_min_rtt",
         "_min_rtt_at",
+        "_pace",
         "_peak",
         "_phase",
         "_probe_ends",
+        "_quantum",
         "_rate",
         "_rates",
         "_round",
@@ -180,6 +183,9 @@ class Bbr:
         self._step = 1.0
         self._peak = 0
         self._last: float | None = None
+        self._pace = 0.0
+        self._quantum = MIN_QUANTUM
+        self._limit = INITIAL_WINDOW
 
     @property
     def rtt(self) -> float:
@@ -210,21 +216,21 @@ class Bbr:
 
     def allowance(self, now: float, in_flight: int) -> int:
         """Tell how many blocks may be sent at ``now``."""
-        room = int(self._limit()) - in_flight
+        room = self._limit - in_flight
         if room <= 0:
             return 0
-        if self._last is None or not self._rate:
+        if self._last is None or not self._pace:
             return room
-        due = int((now - self._last) * self._pace() + _ROUNDING)
-        return max(0, min(due, room, self._quantum()))
+        due = int((now - self._last) * self._pace + _ROUNDING)
+        return max(0, min(due, room, self._quantum))
 
     def next_time(self, now: float, in_flight: int) -> float | None:
         """Tell when the next blocks are due; ``None`` while the window is full."""
-        if in_flight >= int(self._limit()):
+        if in_flight >= self._limit:
             return None
-        if self._last is None or not self._rate:
+        if self._last is None or not self._pace:
             return now
-        spacing = 1 / self._pace()
+        spacing = 1 / self._pace
         return self._last + max(spacing, min(TIMER_GRAIN, spacing * MIN_QUANTUM))
 
     def sent(self, now: float, in_flight: int, blocks: int = 1) -> Flight:
@@ -233,10 +239,10 @@ class Bbr:
             self._peak = in_flight + blocks
         if not in_flight:
             self._first_sent = self._delivered_at = now
-        if self._rate and self._last is not None:
-            spacing = 1 / self._pace()
+        if self._pace and self._last is not None:
+            spacing = 1 / self._pace
             # What was not sent in time is not owed for ever.
-            owed = max(self._last, now - self._quantum() * spacing)
+            owed = max(self._last, now - self._quantum * spacing)
             self._last = min(owed + blocks * spacing, now)
         else:
             self._last = now
@@ -266,6 +272,7 @@ class Bbr:
             self._take_rate(state, now)
         self._grow(blocks)
         self._change_phase(now, in_flight)
+        self._refresh()
 
     def lost(self, now: float) -> None:
         """Count a loss; a few mean nothing."""
@@ -274,6 +281,7 @@ class Bbr:
     def timed_out(self, now: float) -> None:
         """Begin again with a small window. The rate is remembered."""
         self._window = MIN_WINDOW
+        self._refresh()
 
     def _measure(self, sample: float, now: float, in_flight: int) -> None:
         if not self._rtt:
@@ -362,7 +370,7 @@ class Bbr:
             self._turn_cycle(now, in_flight)
         elif self._phase is Phase.PROBE_RTT:
             if self._probe_ends is None:
-                if in_flight <= self._limit():
+                if in_flight <= self._limit:
                     self._probe_ends = now + max(RTT_PROBE, self._min_rtt)
             elif now >= self._probe_ends:
                 self._min_rtt_at = now
@@ -393,30 +401,25 @@ class Bbr:
     def _held_back(self) -> bool:
         return self._delivered < self._idle_until
 
-    def _pace(self) -> float:
-        """Blocks per second at present."""
+    def _refresh(self) -> None:
+        """Work out what follows for the next blocks."""
+        pace = self._rate
         if self._phase is Phase.STARTUP:
-            return STARTUP_GAIN * self._rate
-        if self._phase is Phase.DRAIN:
-            return self._rate / STARTUP_GAIN
-        if self._phase is Phase.CRUISE:
-            return CYCLE[self._cycle] * self._rate
-        return self._rate
-
-    def _quantum(self) -> int:
-        """Blocks that may leave at a time."""
-        return max(MIN_QUANTUM, int(2 * TIMER_GRAIN * self._pace()) + 1)
+            pace *= STARTUP_GAIN
+        elif self._phase is Phase.DRAIN:
+            pace /= STARTUP_GAIN
+        elif self._phase is Phase.CRUISE:
+            pace *= CYCLE[self._cycle]
+        self._pace = pace
+        self._quantum = max(MIN_QUANTUM, int(2 * TIMER_GRAIN * pace) + 1)
+        window = min(self._window, self._bound)
+        if self._phase is Phase.PROBE_RTT:
+            window = min(window, self._contents() / 2)
+        self._limit = max(MIN_WINDOW, min(int(window), MAX_WINDOW))
 
     def _contents(self) -> float:
         """What the path holds without a queue, in blocks."""
         return self._rate * self._min_rtt
 
     def _target(self, gain: float) -> float:
-        return gain * self._contents() + 3 * self._quantum()
-
-    def _limit(self) -> float:
-        """Blocks that may be in flight."""
-        window = min(self._window, self._bound, MAX_WINDOW)
-        if self._phase is Phase.PROBE_RTT:
-            return max(MIN_WINDOW, min(window, self._contents() / 2))
-        return max(MIN_WINDOW, window)
+        return gain * self._contents() + 3 * self._quantum

@@ -14,14 +14,13 @@ most, the lowest bytes first: they are what the peer needs in order to go on.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import islice
 from operator import attrgetter
-from typing import NamedTuple
 
 from curvecp_tx.errors import StreamBroken
+from curvecp_tx.stream.blocks import Block, Transmission, Transmissions, Unsent
 from curvecp_tx.stream.congestion import ICongestionControl
 from curvecp_tx.stream.ranges import RangeSet
 from curvecp_tx.wire.messages import (
@@ -40,12 +39,6 @@ MAX_PROBE_INTERVAL = 4.0
 """Seconds between two probes at the most: so soon after the end of an outage does
 the connection go on."""
 
-REMEMBERED_IDS = 512
-ID_SHARE = 4
-"""IDs of transmissions that are remembered, acknowledged ones among them: so many,
-or four times what is in flight. An acknowledgment that names an older one is no
-news."""
-
 WINDOW_BYTES = 128 * 1024
 """What lies between the first unacknowledged byte and the last one sent: a
 reference receiver drops what goes beyond."""
@@ -63,54 +56,6 @@ some got lost; then twice that, up to the interval of other probes."""
 MIN_RUN = 2
 """Full blocks that are worth being sent as a run."""
 
-_COMPACT = 1 << 16
-
-
-class Block:
-    """A piece of the stream, cut once and for all when it is first sent.
-
-    ``limit`` is the position up to which a range must reach in order to
-    acknowledge the block: the end of the stream counts as a position. ``given_up``
-    is the serial number of its last transmission that was presumed lost.
-    """
-
-    __slots__ = (
-        "acknowledged",
-        "data",
-        "ending",
-        "given_up",
-        "limit",
-        "position",
-        "sent",
-        "serial",
-        "transmissions",
-    )
-
-    def __init__(self, position: int, data: bytes, ending: int) -> None:
-        self.position = position
-        self.data = data
-        self.ending = ending
-        self.limit = position + len(data) + (1 if ending else 0)
-        self.acknowledged = False
-        self.transmissions = 0
-        self.serial = 0
-        self.given_up = 0
-        self.sent = 0.0
-
-    @property
-    def is_ping(self) -> bool:
-        """Whether it holds nothing: only an ID acknowledges it."""
-        return self.limit == self.position
-
-
-class Transmission(NamedTuple):
-    """What an ID stands for."""
-
-    block: Block
-    serial: int
-    sent: float
-    state: object
-
 
 class Sender:
     """Sends one stream.
@@ -124,8 +69,7 @@ class Sender:
         self.congestion = congestion
         self.block_limit = block_limit
         self.probe_interval = MAX_PROBE_INTERVAL
-        self._pending = bytearray()
-        self._offset = 0
+        self._unsent = Unsent()
         self._position = 0
         self._ending = 0
         self._ended = False
@@ -134,8 +78,7 @@ class Sender:
         self._blocks: list[Block] = []
         self._lost: list[tuple[int, int, Block]] = []
         self._flight: dict[int, Block] = {}
-        self._ids: dict[int, Transmission] = {}
-        self._id_order: deque[int] = deque()
+        self._sent = Transmissions()
         self._covered = RangeSet()
         self._serial = 0
         self._oldest = 1
@@ -163,7 +106,7 @@ class Sender:
     @property
     def unsent(self) -> int:
         """Bytes written, and not sent yet."""
-        return len(self._pending) - self._offset
+        return len(self._unsent)
 
     @property
     def finished(self) -> bool:
@@ -222,7 +165,7 @@ class Sender:
             return
         if self._position + self.unsent + len(data) > MAX_STREAM_BYTES:
             raise OverflowError("a stream has at most 2^60 - 1 bytes")
-        self._pending += data
+        self._unsent.append(data)
 
     def finish(self) -> None:
         """End the stream after what has been written."""
@@ -234,8 +177,7 @@ class Sender:
         if self._ended and self._ending == SUCCESS:
             return
         self._ending = FAILURE
-        self._pending.clear()
-        self._offset = 0
+        self._unsent.clear()
 
     def ping(self) -> None:
         """Have the peer show that it is there."""
@@ -257,7 +199,7 @@ class Sender:
         transmission = None
         marked = self._marked
         if acknowledged_id:
-            transmission = self._ids.get(acknowledged_id)
+            transmission = self._sent.find(acknowledged_id)
             if transmission is None:
                 return False
             self._confirm(transmission)
@@ -320,6 +262,9 @@ class Sender:
         """Choose what to send now: something lost, or something new, by turns."""
         if self._probe_due:
             return self._blocks[0]
+        if not self._lost and not self._has_new:
+            self.congestion.idle(len(self._flight))
+            return None
         if not self.congestion.allowance(now, len(self._flight)):
             return None
         if self._probes:
@@ -346,40 +291,36 @@ class Sender:
         """
         if self._lost or self._probes or self._probe_due or self._ping_wanted:
             return None
-        flight, ids = self._flight, self._ids
         bytes_allowed = min(self.unsent - 1, self._room_ends - self._position)
         count = bytes_allowed // MAX_BLOCK_BYTES
         if count < MIN_RUN or self.block_limit != MAX_BLOCK_BYTES:
             return None
-        in_flight = len(flight)
+        in_flight = len(self._flight)
         count = min(count, self.congestion.allowance(now, in_flight))
         if count < MIN_RUN:
             return None
         message_ids = new_ids(count)
-        if not ids.keys().isdisjoint(message_ids):
+        if self._sent.any_of(message_ids):
             return None
-        self._forget_ids(count)
         state = self.congestion.sent(now, in_flight, count)
-        serial, position, start = self._serial, self._position, self._offset
+        serial, position, flight = self._serial, self._position, self._flight
         blocks = []
-        with memoryview(self._pending) as pending:
-            for message_id in message_ids:
-                serial += 1
-                block = Block(
-                    position, bytes(pending[start : start + MAX_BLOCK_BYTES]), 0
-                )
-                start += MAX_BLOCK_BYTES
-                position += MAX_BLOCK_BYTES
-                block.serial = serial
-                block.sent = now
-                block.transmissions = 1
-                flight[serial] = block
-                ids[message_id] = Transmission(block, serial, now, state)
-                blocks.append(block)
-        self._id_order.extend(message_ids)
+        for data in self._unsent.cut_many(MAX_BLOCK_BYTES, count):
+            serial += 1
+            block = Block(position, data, 0)
+            position += MAX_BLOCK_BYTES
+            block.serial = serial
+            block.sent = now
+            block.transmissions = 1
+            flight[serial] = block
+            blocks.append(block)
+        self._sent.add(
+            message_ids,
+            [Transmission(block, block.serial, now, state) for block in blocks],
+            len(flight),
+        )
         self._blocks += blocks
-        self._serial, self._position, self._offset = serial, position, start
-        self._compact()
+        self._serial, self._position = serial, position
         self._new_turn = False
         return message_ids, blocks
 
@@ -417,20 +358,12 @@ class Sender:
         self._serial += 1
         in_flight = len(self._flight)
         state = self.congestion.sent(now, in_flight)
-        self._forget_ids(1)
-        self._id_order.append(message_id)
-        self._ids[message_id] = Transmission(block, self._serial, now, state)
-
-    def _forget_ids(self, coming: int) -> None:
-        """Make room for the IDs that come."""
-        enough = max(REMEMBERED_IDS, ID_SHARE * len(self._flight)) - coming
-        ids, order = self._ids, self._id_order
-        while len(ids) > enough:
-            del ids[order.popleft()]
+        transmission = Transmission(block, self._serial, now, state)
+        self._sent.add([message_id], [transmission], in_flight)
 
     def knows(self, message_id: int) -> bool:
         """Tell whether an ID is taken."""
-        return message_id in self._ids
+        return message_id in self._sent
 
     @property
     def _has_new(self) -> bool:
@@ -467,25 +400,13 @@ class Sender:
             return self._track(Block(self._position + self._ended, b"", 0))
         room = self._room_ends - self._position
         size = min(self.block_limit, MAX_BLOCK_BYTES, self.unsent, room)
-        start = self._offset
-        data = bytes(memoryview(self._pending)[start : start + size])
-        self._offset += size
-        self._compact()
+        data = self._unsent.cut(size)
         ending = self._ending if not self.unsent else 0
         block = Block(self._position, data, ending)
         self._position += size
         self._ended = bool(ending)
         self._ping_wanted = False
         return self._track(block)
-
-    def _compact(self) -> None:
-        """Let go of what has been sent, in large pieces."""
-        if self._offset == len(self._pending):
-            self._pending.clear()
-            self._offset = 0
-        elif self._offset >= _COMPACT:
-            del self._pending[: self._offset]
-            self._offset = 0
 
     def _track(self, block: Block) -> Block:
         self._blocks.append(block)

@@ -34,12 +34,13 @@ from curvecp_tx.errors import (
     StreamFailed,
     StreamTimedOut,
 )
+from curvecp_tx.stream.answers import Answers
 from curvecp_tx.stream.bbr import Bbr
+from curvecp_tx.stream.blocks import Block
 from curvecp_tx.stream.congestion import ICongestionControl
 from curvecp_tx.stream.randomness import IdSource, RandomBytes
-from curvecp_tx.stream.ranges import RangeSet
 from curvecp_tx.stream.receiver import Arrival, Receiver
-from curvecp_tx.stream.sender import Block, Sender
+from curvecp_tx.stream.sender import Sender
 from curvecp_tx.wire.messages import (
     FAILURE,
     MAX_BLOCK_BYTES,
@@ -65,17 +66,6 @@ KEEPALIVE = 25.0
 EXPECTING = 1.0
 """Seconds of silence before a ping in the middle of the peer's stream; three round
 trips if that is more. One ping for each silence."""
-
-MAX_ACK_DELAY = 0.005
-"""Seconds that an acknowledgment may wait for company. A sender's time-out allows
-for it; its round-trip samples would suffer from more."""
-
-ACK_EVERY = 2
-"""Messages that one acknowledgment answers, as with TCP."""
-
-EAGER_ACKS = 16
-"""Messages at the beginning that are acknowledged singly: a peer that knows no
-round-trip time yet sends one message a second."""
 
 MIN_LINGER = 2.0
 MAX_LINGER = 30.0
@@ -130,11 +120,7 @@ class Stream:
         self._keepalive = keepalive
         self._heard = now
         self._owing_since: float | None = None
-        self._eager = EAGER_ACKS
-        self._ack_pending = 0
-        self._ack_id = 0
-        self._ack_by: float | None = None
-        self._scattered = RangeSet()
+        self._answers = Answers()
         self._limit_told = 0
         self._peer_listens = False
         self._stopping = False
@@ -220,7 +206,7 @@ class Stream:
         """Have the peer stop, because nobody reads any more."""
         if not self._stopping and self._receiver.total is None:
             self._stopping = True
-            self._ack_pending = max(self._ack_pending, ACK_EVERY)
+            self._answers.hurry()
 
     def abort(self, now: float, failure: StreamFailed | None = None) -> None:
         """End as a failure, and tell the peer; what is complete stays so."""
@@ -292,14 +278,8 @@ class Stream:
         if told:
             self._peer_listens = True
             self._sender.allow(told, now)
-        self._ack_pending += len(blocks)
-        if self._eager:
-            self._eager = max(0, self._eager - len(blocks))
-            self._ack_pending = max(self._ack_pending, ACK_EVERY)
-        if not self._scattered.overlaps(position - MAX_BLOCK_BYTES, position):
-            self._ack_id = message_id
-        if self._ack_by is None:
-            self._ack_by = now + min(self._congestion.rtt / 8, MAX_ACK_DELAY)
+        self._answers.owe(len(blocks), now, self._congestion.rtt)
+        self._answers.cite(message_id, position - MAX_BLOCK_BYTES, position)
         return len(blocks)
 
     def overslept(self, now: float) -> None:
@@ -323,7 +303,7 @@ class Stream:
         """When :meth:`handle_timer` and :meth:`messages_to_send` are due next."""
         if self._over:
             return None
-        times = [self._ack_by, self._sender.deadline(), self._lingers_until]
+        times = [self._answers.by, self._sender.deadline(), self._lingers_until]
         if self._sender.wants_to_send:
             times.append(self._congestion.next_time(now, self._sender.in_flight))
         if self._lingers_until is None:
@@ -338,12 +318,12 @@ class Stream:
 
         An acknowledgment travels with a block if one may leave, else alone.
         """
-        if self._over and not self._ack_pending:
+        if self._over and not self._answers.pending:
             return []
         messages: list[bytes] = []
         sender = self._sender
         while not self._over:
-            if not self._ack_pending:
+            if not self._answers.pending:
                 run = sender.next_run(now, self._ids.take_many)
                 if run is not None:
                     ids, blocks = run
@@ -362,13 +342,8 @@ class Stream:
         if self._peer_listens:
             self._receiver.tune(now)
         if self._peer_listens and self._has_more_room:
-            self._ack_pending = max(self._ack_pending, ACK_EVERY)
-        if self._ack_pending and (
-            self._over
-            or self._ack_by is None
-            or now >= self._ack_by
-            or self._ack_pending >= ACK_EVERY
-        ):
+            self._answers.hurry()
+        if self._answers.is_due(now) or (self._over and self._answers.pending):
             messages.append(self._encode_acknowledgment())
         if not sender.owes:
             self._owing_since = None
@@ -421,37 +396,17 @@ class Stream:
             self._peer_done = self._sender.finished
         if not message.message_id:
             return
-        self._ack_pending += 1
+        self._answers.owe(1, now, self._congestion.rtt)
         # A refused block gets an answer as well, without its ID: the peer has to
         # know that we are there, however long the application does not read.
-        if arrival is not Arrival.REFUSED and self._may_cite(message):
-            self._ack_id = message.message_id
-        if (
-            self._eager
-            or arrival is Arrival.REPEATED
-            or not block
-            or ending
-            or receiver.has_gaps
-        ):
-            self._eager = max(0, self._eager - 1)
-            self._ack_pending = max(self._ack_pending, ACK_EVERY)
-        if self._ack_by is None:
-            self._ack_by = now + min(self._congestion.rtt / 8, MAX_ACK_DELAY)
-
-    def _may_cite(self, message: Message) -> bool:
-        """Tell whether the ID of a block may be named.
-
-        The reference takes a nonsensical round-trip time from the ID of a block
-        that was acknowledged beyond a gap before. For it, a range acknowledges
-        an end without bytes at either of its edges, too. Only its ID acknowledges
-        a ping.
-        """
-        start = end = message.position
-        if message.block:
-            end += len(message.block)
-        elif message.ending:
-            start, end = start - 1, end + 1
-        return not self._scattered.overlaps(start, end)
+        if arrival is not Arrival.REFUSED:
+            start, end = position, position + len(block)
+            if ending and not block:
+                # For the reference, a range acknowledges such an end at either edge.
+                start, end = start - 1, end + 1
+            self._answers.cite(message.message_id, start, end)
+        if arrival is Arrival.REPEATED or not block or ending or receiver.has_gaps:
+            self._answers.hurry()
 
     def _new_id(self) -> int:
         message_id = self._ids.take()
@@ -463,7 +418,7 @@ class Stream:
         message_id = self._new_id()
         self._sender.transmitted(block, message_id, now)
         alone = self._receiver.gaps >= MAX_RANGES and self._peer_listens
-        if (not self._ack_pending or alone) and not block.is_ping:
+        if (not self._answers.pending or alone) and not block.is_ping:
             return encode_message(
                 message_id=message_id,
                 position=block.position,
@@ -496,17 +451,8 @@ class Stream:
 
     def _take_acknowledgment(self) -> tuple[int, list[tuple[int, int]]]:
         """Give what is to be acknowledged, each ID once."""
-        acknowledged_id = self._ack_id
-        self._ack_pending = self._ack_id = 0
-        self._ack_by = None
         ranges = self._receiver.acknowledgment()
-        contiguous = ranges[0][1] if ranges and ranges[0][0] == 0 else 0
-        for start, end in ranges:
-            if start:
-                self._scattered.add(start, end)
-        if self._scattered:
-            self._scattered.remove_below(contiguous - self._receiver.window)
-        return acknowledged_id, ranges
+        return self._answers.take(ranges, self._receiver.window), ranges
 
     def _settle(self, now: float) -> None:
         """See whether something has come to its end."""

@@ -59,7 +59,7 @@ class EchoTests(SynchronousTestCase):
     def test_a_cut(self) -> None:
         """A client whose server is gone hears of it, within minutes."""
         self.network.conditions = Conditions(delay=0.05)
-        self.reactor.run(1.0)
+        self.reactor.run(0.5)
         self.successResultOf(self.connecting)
         self.network.conditions = Conditions(loss=1.0)
         self.reactor.run(600.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from curvecp_tx.stream.sender import Block, Sender
+from curvecp_tx.stream.blocks import Block
+from curvecp_tx.stream.sender import Sender
 from curvecp_tx.wire.messages import Range
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from curvecp_tx.stream.answers import EAGER_ACKS, MAX_ACK_DELAY
 from curvecp_tx.stream.bbr import INITIAL_WINDOW
 from curvecp_tx.stream.receiver import RECEIVE_WINDOW
-from curvecp_tx.stream.stream import EAGER_ACKS, EXPECTING, MAX_ACK_DELAY
+from curvecp_tx.stream.stream import EXPECTING
 from curvecp_tx.wire.messages import MAX_BLOCK_BYTES, SUCCESS, encode_message
 from tests.stream.talking import StreamTestCase
 
@@ -45,7 +46,7 @@ class TimingTests(AcknowledgmentTestCase):
         for count in range(0, 20, 2):
             self.data(1 + count)
             self.now += MAX_ACK_DELAY / 100
-            self.stream._ack_by = self.now + 1
+            self.stream._answers._by = self.now + 1
             self.assertEqual(self.said(), [])
             self.data(2 + count)
             message = self.only()
@@ -225,12 +226,12 @@ class CitingTests(AcknowledgmentTestCase):
         """What lies more than a window back is forgotten."""
         self.data(1, skip=10)
         self.only()
-        self.assertTrue(self.stream._scattered)
+        self.assertTrue(self.stream._answers._scattered)
         for position in range(self.position, 2 * RECEIVE_WINDOW, 1024):
             self.hear(position + 10, position, bytes(1024))
             self.said()
             self.stream.read()
-        self.assertFalse(self.stream._scattered)
+        self.assertFalse(self.stream._answers._scattered)
 
     def test_refused(self) -> None:
         """A block without room gets an answer, but is not named."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from curvecp_tx.errors import StreamBroken
-from curvecp_tx.stream.sender import REMEMBERED_IDS, WINDOW_BYTES, Sender
+from curvecp_tx.stream.blocks import REMEMBERED_IDS
+from curvecp_tx.stream.sender import WINDOW_BYTES, Sender
 from curvecp_tx.wire.messages import FAILURE, MAX_STREAM_BYTES, SUCCESS
 from tests.stream.sending import SenderTestCase
 

@@ -1,0 +1,91 @@
+"""When a receiver answers, and which ID its answer names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from curvecp_tx.stream.ranges import RangeSet
+from curvecp_tx.wire.messages import Range
+
+MAX_ACK_DELAY = 0.005
+"""Seconds that an acknowledgment may wait for company. A sender's time-out allows
+for it; its round-trip samples would suffer from more."""
+
+ACK_EVERY = 2
+"""Messages that one acknowledgment answers, as with TCP."""
+
+EAGER_ACKS = 16
+"""Messages at the beginning that are acknowledged singly: a peer that knows no
+round-trip time yet sends one message a second."""
+
+
+class Answers:
+    """The acknowledgment that is due to the peer."""
+
+    __slots__ = ("_by", "_eager", "_id", "_pending", "_scattered")
+
+    def __init__(self) -> None:
+        self._eager = EAGER_ACKS
+        self._pending = 0
+        self._id = 0
+        self._by: float | None = None
+        self._scattered = RangeSet()
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to be acknowledged."""
+        return self._pending > 0
+
+    @property
+    def by(self) -> float | None:
+        """When it has to leave at the latest."""
+        return self._by
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether it has to leave now, if need be without company."""
+        if not self._pending:
+            return False
+        return self._pending >= ACK_EVERY or self._by is None or now >= self._by
+
+    def hurry(self) -> None:
+        """Have one leave now, even if there is nothing new to acknowledge."""
+        self._pending = max(self._pending, ACK_EVERY)
+
+    def owe(self, messages: int, now: float, rtt: float) -> None:
+        """Note messages that want an answer.
+
+        :param rtt: seconds, 0 if unknown: a long path bears a longer delay.
+        """
+        self._pending += messages
+        if self._eager:
+            self._eager = max(0, self._eager - messages)
+            self.hurry()
+        if self._by is None:
+            self._by = now + min(rtt / 8, MAX_ACK_DELAY)
+
+    def cite(self, message_id: int, start: int, end: int) -> None:
+        """Have the answer name an ID, if that is wise.
+
+        The reference takes a nonsensical round-trip time from the ID of a block
+        that was acknowledged beyond a gap before.
+        """
+        if not self._scattered.overlaps(start, end):
+            self._id = message_id
+
+    def take(self, ranges: Iterable[Range], window: int) -> int:
+        """Give the ID for an answer with these ranges; each is named once.
+
+        :param window: bytes below which ranges need not be remembered.
+        """
+        message_id = self._id
+        self._pending = self._id = 0
+        self._by = None
+        contiguous = 0
+        for start, end in ranges:
+            if start:
+                self._scattered.add(start, end)
+            else:
+                contiguous = end
+        if self._scattered:
+            self._scattered.remove_below(contiguous - window)
+        return message_id

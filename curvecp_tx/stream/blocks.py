@@ -1,0 +1,136 @@
+"""Pieces of an outgoing stream: cut, sent, and known by the IDs they left under."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+REMEMBERED_IDS = 512
+ID_SHARE = 4
+"""IDs of transmissions that are remembered, acknowledged ones among them: so many,
+or four times what is in flight. An acknowledgment that names an older one is no
+news."""
+
+_COMPACT = 1 << 16
+
+
+class Block:
+    """A piece of the stream, cut once and for all when it is first sent.
+
+    ``limit`` is the position up to which a range must reach in order to
+    acknowledge the block: the end of the stream counts as a position. ``given_up``
+    is the serial number of its last transmission that was presumed lost.
+    """
+
+    __slots__ = (
+        "acknowledged",
+        "data",
+        "ending",
+        "given_up",
+        "limit",
+        "position",
+        "sent",
+        "serial",
+        "transmissions",
+    )
+
+    def __init__(self, position: int, data: bytes, ending: int) -> None:
+        self.position = position
+        self.data = data
+        self.ending = ending
+        self.limit = position + len(data) + (1 if ending else 0)
+        self.acknowledged = False
+        self.transmissions = 0
+        self.serial = 0
+        self.given_up = 0
+        self.sent = 0.0
+
+    @property
+    def is_ping(self) -> bool:
+        """Whether it holds nothing: only an ID acknowledges it."""
+        return self.limit == self.position
+
+
+class Unsent:
+    """Bytes that have been written, and not been cut into blocks yet."""
+
+    __slots__ = ("_bytes", "_offset")
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._offset = 0
+
+    def __len__(self) -> int:
+        return len(self._bytes) - self._offset
+
+    def append(self, data: bytes) -> None:
+        """Put bytes at the end."""
+        self._bytes += data
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._bytes.clear()
+        self._offset = 0
+
+    def cut(self, size: int) -> bytes:
+        """Take the first bytes; ``size`` must not be more than there are."""
+        return next(self.cut_many(size, 1))
+
+    def cut_many(self, size: int, count: int) -> Iterator[bytes]:
+        """Take the first pieces of one size, as many as there are to be."""
+        start = self._offset
+        self._offset += size * count
+        with memoryview(self._bytes) as view:
+            pieces = [
+                bytes(view[at : at + size])
+                for at in range(start, self._offset, size or 1)
+            ]
+        # What has been sent is let go of in large pieces.
+        if self._offset == len(self._bytes):
+            self.clear()
+        elif self._offset >= _COMPACT:
+            del self._bytes[: self._offset]
+            self._offset = 0
+        return iter(pieces or [b""])
+
+
+class Transmission(NamedTuple):
+    """What an ID stands for."""
+
+    block: Block
+    serial: int
+    sent: float
+    state: object
+
+
+class Transmissions:
+    """The latest transmissions by their IDs."""
+
+    __slots__ = ("_by_id", "_order")
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, Transmission] = {}
+        self._order: deque[int] = deque()
+
+    def __contains__(self, message_id: object) -> bool:
+        return message_id in self._by_id
+
+    def find(self, message_id: int) -> Transmission | None:
+        """Give what left under an ID, if that was lately."""
+        return self._by_id.get(message_id)
+
+    def any_of(self, message_ids: Iterable[int]) -> bool:
+        """Tell whether one of the IDs is taken."""
+        return not self._by_id.keys().isdisjoint(message_ids)
+
+    def add(
+        self, message_ids: list[int], sent: Iterable[Transmission], in_flight: int
+    ) -> None:
+        """Remember what leaves, and forget the oldest."""
+        by_id, order = self._by_id, self._order
+        enough = max(REMEMBERED_IDS, ID_SHARE * in_flight) - len(message_ids)
+        while len(by_id) > enough:
+            del by_id[order.popleft()]
+        order.extend(message_ids)
+        by_id.update(zip(message_ids, sent, strict=True))
