@@ -45,6 +45,21 @@ class KeyDirectoryError(CurveCPError):
     """unusable key directory"""
 
 
+class BadAuthorizedKeys(CurveCPError, ValueError):
+    """unusable authorized-keys file
+
+    :ivar line: the number of the line that breaks a rule, if it is about one.
+    """
+
+    def __init__(self, problem: str = "", line: int | None = None) -> None:
+        super().__init__(problem if line is None else f"line {line}: {problem}")
+        self.line = line
+
+
+class AuthorizedKeysFileError(CurveCPError):
+    """unusable authorized-keys file"""
+
+
 class LowOrderKey(CurveCPError, ValueError):
     """public key is of low order and gives no shared secret"""
 
@@ -83,6 +98,10 @@ class StreamBroken(StreamFailed):
 
 class PeerFailed(StreamFailed):
     """peer reports a failure"""
+
+
+class PeerStopped(StreamFailed):
+    """peer reads no more"""
 
 
 class StreamTimedOut(StreamFailed):

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from curvecp_tx import errors
 from curvecp_tx.errors import (
+    BadAuthorizedKeys,
     BadFrame,
     BadMessageSize,
     BadName,
@@ -80,7 +81,7 @@ class ErrorTests(SynchronousTestCase):
 
     def test_value_errors(self) -> None:
         """What a caller got wrong is a ``ValueError``, too."""
-        for found in (BadName, BadMessageSize, LowOrderKey):
+        for found in (BadAuthorizedKeys, BadName, BadMessageSize, LowOrderKey):
             self.assertTrue(issubclass(found, ValueError), found)
 
     def test_connection_failures(self) -> None:

@@ -6,7 +6,6 @@ XSalsa20 with Poly1305. So one pair of functions seals and opens everything.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -89,50 +88,40 @@ Unseal = Callable[[bytes, bytes, bytes], "bytes | None"]
 def direct_functions(ffi: Any, library: Any) -> tuple[Seal, Unseal]:
     """Make the two functions on the library itself, without PyNaCl's copies.
 
-    PyNaCl's own functions put zeros before each message in a copy of it, and take a
-    new buffer for each answer. Here each thread has one buffer: the library lets other
-    threads run while it works.
+    PyNaCl's own functions put zeros before each message in a copy of it, clear the
+    buffer for the answer, and cut that out of it in another copy.
 
     :raises AttributeError: if the library lacks a function.
     """
     encrypt = library.crypto_secretbox_easy
     decrypt = library.crypto_secretbox_open_easy
     view = ffi.buffer
-
-    class Scratch(threading.local):
-        def __init__(self) -> None:
-            self.buffer = ffi.new("unsigned char[]", _SCRATCH_BYTES)
-
-    scratch = Scratch()
+    # Not one buffer for all calls: the library lets other threads run meanwhile.
+    allocate = ffi.new_allocator(should_clear_after_alloc=False)
+    kind = ffi.typeof("unsigned char[]")
 
     def seal_directly(message: bytes, nonce: bytes, key: bytes) -> bytes:
         size = len(message)
         if len(nonce) != NONCE_BYTES or len(key) != KEY_BYTES:
             raise ValueError("a nonce has 24 bytes, a key 32")
-        if size > _SCRATCH_BYTES - TAG_BYTES:
-            return _public_seal(message, nonce, key)
-        buffer = scratch.buffer
+        buffer = allocate(kind, size + TAG_BYTES)
         encrypt(buffer, message, size, nonce, key)
-        box: bytes = view(buffer, size + TAG_BYTES)[:]
+        box: bytes = view(buffer)[:]
         return box
 
     def unseal_directly(box: bytes, nonce: bytes, key: bytes) -> bytes | None:
         size = len(box)
         if len(nonce) != NONCE_BYTES or len(key) != KEY_BYTES:
             raise ValueError("a nonce has 24 bytes, a key 32")
-        if not TAG_BYTES <= size <= _SCRATCH_BYTES:
-            return _public_unseal(box, nonce, key)
-        buffer = scratch.buffer
+        if size < TAG_BYTES:
+            return None
+        buffer = allocate(kind, size - TAG_BYTES)
         if decrypt(buffer, box, size, nonce, key):
             return None
-        message: bytes = view(buffer, size - TAG_BYTES)[:]
+        message: bytes = view(buffer)[:]
         return message
 
     return seal_directly, unseal_directly
-
-
-_SCRATCH_BYTES = 2048
-"""More than any box of the protocol has."""
 
 
 def _best_functions() -> tuple[Seal, Unseal]:

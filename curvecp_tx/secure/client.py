@@ -72,9 +72,11 @@ from curvecp_tx.wire.packets import (
 
 HELLO_WAIT = 1.0
 HELLO_WAIT_GROWTH = 1.5
-MAX_HELLO_WAIT = HELLO_WAIT * HELLO_WAIT_GROWTH**7
-"""The reference's schedule: 1 s, half as much again each time, eight times. Each
-wait is stretched by a random factor in [1, 2) to keep clients out of step."""
+MAX_HELLO_WAIT = 2.0
+"""The reference's schedule, 1 s and half as much again each time; but it goes on to
+17 s, and has tried eight times in a minute. Where a third of the packets is lost each
+way, one client in 300 needs more. Each wait is stretched by a random factor in [1, 2)
+to keep clients out of step, so that none is longer than 4 s."""
 
 INITIATE_WAIT = 1.0
 INITIATE_WAIT_GROWTH = 1.5

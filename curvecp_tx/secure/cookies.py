@@ -9,6 +9,8 @@ as long as that.
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from curvecp_tx.secure.boxes import MINUTE_NONCE, RandomBytes, derive_key, seal, unseal
 from curvecp_tx.wire.packets import KEY_BYTES, LONG_NONCE_BYTES
 
@@ -21,15 +23,52 @@ MAX_USED_KEYS = 1 << 17
 long. Beyond it no new client is let in until the minute ends, for forgetting
 would mean that a recorded Initiate could start a program again."""
 
+_DIGEST_BYTES = 8
+_DIGEST_SHIFT = 4
+_DIGEST_USE = b"used keys"
+
 
 class MinuteKey:
-    """One minute's key, with the short-term keys first used in that minute."""
+    """One minute's key, with the short-term keys first used in that minute.
 
-    __slots__ = ("secret", "used")
+    Used keys are remembered by digests of 60 bits, the most that an integer of
+    32 bytes holds; the keys themselves would take twice as much. A newcomer whose
+    digest meets one of at most 2**18 remembered ones is turned away like a replay.
+    That happens once in 2**42 connections, and then the client may try again with
+    another key. As the digests are keyed, nobody can search for such a key, and
+    they tell nothing about who came once the minute is over.
+    """
+
+    __slots__ = ("_used", "secret")
 
     def __init__(self, secret: bytes) -> None:
         self.secret = secret
-        self.used: set[bytes] = set()
+        self._used: set[int] = set()
+
+    def __len__(self) -> int:
+        """Count the keys that were used."""
+        return len(self._used)
+
+    def __contains__(self, client_key: bytes) -> bool:
+        """Tell whether C' was used."""
+        return bool(self._used) and self._digest(client_key) in self._used
+
+    def add(self, client_key: bytes) -> None:
+        """Remember C'."""
+        self._used.add(self._digest(client_key))
+
+    def discard(self, client_key: bytes) -> None:
+        """Forget C', if it was used."""
+        self._used.discard(self._digest(client_key))
+
+    def _digest(self, client_key: bytes) -> int:
+        digest = blake2b(
+            client_key,
+            key=self.secret,
+            person=_DIGEST_USE,
+            digest_size=_DIGEST_BYTES,
+        ).digest()
+        return int.from_bytes(digest, "little") >> _DIGEST_SHIFT
 
 
 class CookieJar:
@@ -104,11 +143,11 @@ class CookieJar:
     @property
     def is_full(self) -> bool:
         """Whether no further used key can be remembered in this minute."""
-        return len(self._current.used) >= MAX_USED_KEYS
+        return len(self._current) >= MAX_USED_KEYS
 
     def was_used(self, client_key: bytes) -> bool:
         """Tell whether C' was used while a cookie for it could still open."""
-        return client_key in self._current.used or client_key in self._previous.used
+        return client_key in self._current or client_key in self._previous
 
     def remember(self, client_key: bytes) -> None:
         """Remember C' as used.
@@ -116,12 +155,12 @@ class CookieJar:
         Any cookie that its client holds by now was sealed under the current key
         or an older one, so the current key's memory outlives all of them.
         """
-        self._current.used.add(client_key)
+        self._current.add(client_key)
 
     def forget(self, client_key: bytes) -> None:
         """Let C' be used again: nothing came of its connection."""
-        self._current.used.discard(client_key)
-        self._previous.used.discard(client_key)
+        self._current.discard(client_key)
+        self._previous.discard(client_key)
 
     def _new_key(self) -> MinuteKey:
         return MinuteKey(self._random_bytes(KEY_BYTES))

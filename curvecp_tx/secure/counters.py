@@ -41,10 +41,19 @@ class Counters:
     dropped_bad_box: int = 0
     dropped_unexpected: int = 0
 
+    refused_hello_rate: int = 0
+    refused_hello_total: int = 0
+    refused_initiate_rate: int = 0
+    refused_start_rate: int = 0
     refused_limit: int = 0
+    refused_per_ip: int = 0
+    refused_per_key: int = 0
+    refused_unauthorized: int = 0
     refused_policy: int = 0
     refused_handler: int = 0
     refused_draining: int = 0
+
+    ended_idle: int = 0
 
     lost_unvalidated_path: int = 0
     lost_handler_full: int = 0

@@ -1,9 +1,10 @@
 """What a server does with each datagram.
 
 The connection index is a dictionary by C'; addresses play no part in it, so a
-client may move. A Hello leaves no trace. An Initiate costs symmetric operations
-only until its cookie has opened; then come two Diffie-Hellman operations, and
-whatever fails ends in silence and a count.
+client may move. A Hello leaves no trace but a mark in a bounded table of rates.
+An Initiate costs symmetric operations only until its cookie has opened and there
+is room; then come two Diffie-Hellman operations, and whatever fails ends in silence
+and a count.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
 from curvecp_tx.errors import NoncesExhausted
+from curvecp_tx.secure.admission import Admission, Limits
+from curvecp_tx.secure.authorized import AuthorizedKeys
 from curvecp_tx.secure.boxes import (
     COOKIE_NONCE,
     HELLO_NONCE,
@@ -36,6 +39,7 @@ from curvecp_tx.secure.paths import Address, Datagram, Path
 from curvecp_tx.secure.session import SERVER, Session
 from curvecp_tx.wire.packets import (
     CLIENT_MESSAGE_MAGIC,
+    HELLO_BYTES,
     HELLO_MAGIC,
     INITIATE_MAGIC,
     MAX_DATAGRAM_BYTES,
@@ -79,7 +83,8 @@ class Server:
     :param extension: the server's 16-byte extension; packets for another one
         are not ours.
     :param cookie_nonces: source of nonces under the long-term key.
-    :param limit: how many connections there may be at once.
+    :param limits: how much is let in.
+    :param authorized: the only keys that may come in; ``None`` for any.
     :param bind_address: see :class:`~curvecp_tx.secure.cookies.CookieJar`.
     """
 
@@ -92,8 +97,9 @@ class Server:
         cookie_nonces: LongTermNonceSource,
         random_bytes: RandomBytes,
         now: float,
-        limit: int,
+        limits: Limits,
         counters: Counters,
+        authorized: AuthorizedKeys | None = None,
         bind_address: bool = True,
     ) -> None:
         self._keys = keys
@@ -104,11 +110,14 @@ class Server:
         self._jar = CookieJar(
             random_bytes=random_bytes, now=now, bind_address=bind_address
         )
+        self._admission = Admission(
+            limits=limits, authorized=authorized, counters=counters, now=now
+        )
         self._sessions: dict[bytes, Session] = {}
+        self._origins: dict[Session, str] = {}
         self._vouch_key = lru_cache(VOUCH_KEY_CACHE)(
             partial(shared_key, secret=keys.secret)
         )
-        self.limit = limit
         self.accepting = True
         self.counters = counters
 
@@ -117,9 +126,22 @@ class Server:
         """How many connections are open."""
         return len(self._sessions)
 
+    @property
+    def limits(self) -> Limits:
+        """How much is let in."""
+        return self._admission.limits
+
+    def allow(
+        self, limits: Limits, authorized: AuthorizedKeys | None, now: float
+    ) -> None:
+        """Replace the limits and the authorized keys, for newcomers only."""
+        self._admission.authorized = authorized
+        self._admission.set_limits(limits, now)
+
     def rotate(self, now: float) -> None:
-        """Retire old minute keys; due at least once a minute."""
+        """Retire what has had its time; due at least once a minute."""
         self._jar.rotate(now)
+        self._admission.forget(now)
 
     def close(self, session: Session, *, forget: bool = False) -> None:
         """Free the connection's slot; its client gets no further answer.
@@ -132,6 +154,7 @@ class Server:
         if self._sessions.get(key) is not session:
             return
         del self._sessions[key]
+        self._admission.closed(self._origins.pop(session), session.peer_key)
         if forget:
             self._jar.forget(key)
 
@@ -164,12 +187,19 @@ class Server:
                     if message is not None:
                         received.messages.setdefault(session, []).append(message)
             else:
-                self._handshake(datagram, address, received)
+                self._handshake(datagram, address, received, now)
         return received
 
-    def _handshake(self, datagram: bytes, address: Address, received: Received) -> None:
+    def _handshake(
+        self, datagram: bytes, address: Address, received: Received, now: float
+    ) -> None:
         magic = datagram[:8]
         if magic == HELLO_MAGIC:
+            # A flood of Hellos should cost next to nothing.
+            if len(datagram) == HELLO_BYTES and not self._admission.hello(
+                address[0], now
+            ):
+                return
             hello = Hello.parse(datagram)
             if hello is None:
                 self.counters.dropped_bad_size += 1
@@ -180,7 +210,7 @@ class Server:
             if initiate is None:
                 self.counters.dropped_bad_size += 1
             else:
-                self._initiate(initiate, datagram, address, received)
+                self._initiate(initiate, datagram, address, received, now)
         else:
             self.counters.dropped_bad_magic += 1
 
@@ -218,7 +248,12 @@ class Server:
         received.replies.append((cookie.encode(), address))
 
     def _initiate(
-        self, initiate: Initiate, datagram: bytes, address: Address, received: Received
+        self,
+        initiate: Initiate,
+        datagram: bytes,
+        address: Address,
+        received: Received,
+        now: float,
     ) -> None:
         session = self._sessions.get(initiate.short_term_key)
         if session is not None:
@@ -233,13 +268,8 @@ class Server:
             if message is not None:
                 received.messages.setdefault(session, []).append(message)
             return
-        if not self._may_open(initiate.short_term_key):
-            return
-        secret = self._jar.open(
-            initiate.cookie, client_key=initiate.short_term_key, host=address[0]
-        )
-        if secret is None:
-            self.counters.dropped_bad_cookie += 1
+        secret = self._cookie_secret(initiate, address[0])
+        if secret is None or not self._admission.may_start(address[0], now):
             return
         key = shared_key(initiate.short_term_key, secret)
         if key is None:
@@ -247,6 +277,9 @@ class Server:
             return
         contents = self._verified(initiate, datagram, key)
         if contents is None:
+            return
+        client = self._admission.admit(contents.client_key, now)
+        if client is None:
             return
         session = Session(
             role=SERVER,
@@ -263,8 +296,11 @@ class Server:
             head=partial(server_message_head, server_extension=self._extension),
             counters=self.counters,
         )
+        session.peer_name = client.name
         session.path.received(len(datagram), contents.message)
         self._sessions[initiate.short_term_key] = session
+        self._origins[session] = address[0]
+        self._admission.opened(address[0], contents.client_key)
         self._jar.remember(initiate.short_term_key)
         self.counters.initiates += 1
         self.counters.connections += 1
@@ -272,17 +308,23 @@ class Server:
         received.opened.append(session)
         received.messages[session] = [contents.message]
 
-    def _may_open(self, short_term_key: bytes) -> bool:
+    def _cookie_secret(self, initiate: Initiate, host: str) -> bytes | None:
         counters = self.counters
-        if self._jar.was_used(short_term_key):
+        if self._jar.was_used(initiate.short_term_key):
             counters.dropped_used_key += 1
-        elif not self.accepting:
+            return None
+        if not self.accepting:
             counters.refused_draining += 1
-        elif len(self._sessions) >= self.limit or self._jar.is_full:
-            counters.refused_limit += 1
-        else:
-            return True
-        return False
+            return None
+        secret = self._jar.open(
+            initiate.cookie, client_key=initiate.short_term_key, host=host
+        )
+        if secret is None:
+            counters.dropped_bad_cookie += 1
+        elif self._jar.is_full:
+            counters.refused_start_rate += 1
+            return None
+        return secret
 
     def _verified(
         self, initiate: Initiate, datagram: bytes, key: bytes

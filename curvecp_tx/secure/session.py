@@ -52,6 +52,7 @@ CLIENT = Role(
 class Session:
     """A connection after its handshake.
 
+    :ivar peer_name: what the peer's key is called here, if anything.
     :param peer_key: the long-term key of the other end.
     :param short_term_key: C', which names the connection on both ends.
     :param window: holds the nonce of the packet that opened the connection.
@@ -68,6 +69,7 @@ class Session:
         "_window",
         "path",
         "peer_key",
+        "peer_name",
         "short_term_key",
     )
 
@@ -86,6 +88,7 @@ class Session:
     ) -> None:
         self._role = role
         self.peer_key = peer_key
+        self.peer_name: str | None = None
         self.short_term_key = short_term_key
         self._shared_key = shared_key
         self._counter = counter
@@ -105,14 +108,16 @@ class Session:
         """
         path, key, prefix = self.path, self._shared_key, self._role.seal_prefix
         address, head, overhead = path.address, self._head, self._role.overhead
+        if not path.validated:
+            allowed = [m for m in messages if path.allows(len(m) + overhead, m)]
+            self._counters.lost_unvalidated_path += len(messages) - len(allowed)
+            messages = allowed
         datagrams: list[Datagram] = []
-        for message in messages:
-            if not path.validated and not path.allows(len(message) + overhead, message):
-                self._counters.lost_unvalidated_path += 1
-                continue
-            nonce = self._counter.take().to_bytes(COUNTER_BYTES, "little")
+        numbers = self._counter.take_many(len(messages))
+        for number, message in zip(numbers, messages, strict=True):
+            nonce = number.to_bytes(COUNTER_BYTES, "little")
             box = seal(message, prefix + nonce, key)
-            datagrams.append((b"".join((head, nonce, box)), address))
+            datagrams.append((head + nonce + box, address))
         self._counters.messages_sent += len(datagrams)
         return datagrams
 
@@ -122,16 +127,15 @@ class Session:
         box = role.open_nonce + COUNTER_BYTES
         compressed = datagram[role.open_nonce : box]
         return self.accept(
-            nonce=int.from_bytes(compressed, "little"),
-            full_nonce=role.open_prefix + compressed,
-            box=datagram[box:],
-            datagram=datagram,
-            address=address,
+            int.from_bytes(compressed, "little"),
+            role.open_prefix + compressed,
+            datagram[box:],
+            datagram,
+            address,
         )
 
     def accept(
         self,
-        *,
         nonce: int,
         full_nonce: bytes,
         box: bytes,
@@ -151,13 +155,14 @@ class Session:
             self._counters.dropped_bad_box += 1
             return None
         message = plaintext[plaintext_head:] if plaintext_head else plaintext
+        path = self.path
         if self._window.mark(nonce):
             extension = datagram[SENDER_EXTENSION]
-            path = self.path
-            if address != path.address or extension != path.extension:
+            if extension != path.extension or address != path.address:
                 self._follow(address, extension)
-        if not self.path.validated and address == self.path.address:
-            self.path.received(len(datagram), message)
+                path = self.path
+        if not path.validated and address == path.address:
+            path.received(len(datagram), message)
         self._counters.messages_received += 1
         return message
 

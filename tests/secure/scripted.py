@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
+from curvecp_tx.secure.admission import Limits
+from curvecp_tx.secure.authorized import AuthorizedKeys
 from curvecp_tx.secure.boxes import (
     CLIENT_MESSAGE_NONCE,
     COOKIE_NONCE,
@@ -83,7 +85,8 @@ class Script:
 
 def make_server(
     *,
-    limit: int = 100,
+    limits: Limits | None = None,
+    authorized: AuthorizedKeys | None = None,
     bind_address: bool = True,
     now: float = 0.0,
     random_bytes: RandomBytes | None = None,
@@ -101,7 +104,8 @@ def make_server(
         cookie_nonces=cookie_nonces or RandomNonces(Random(2).randbytes),
         random_bytes=source,
         now=now,
-        limit=limit,
+        limits=limits or Limits(),
+        authorized=authorized,
         counters=Counters(),
         bind_address=bind_address,
     )
@@ -179,11 +183,6 @@ def flip(datagram: bytes, bit: int) -> bytes:
     damaged = bytearray(datagram)
     damaged[bit // 8] ^= 1 << bit % 8
     return bytes(damaged)
-
-
-def accepted_bits(ranges: Sequence[tuple[int, int]]) -> set[int]:
-    """Give the numbers of all bits in some byte ranges."""
-    return {bit for start, end in ranges for bit in range(8 * start, 8 * end)}
 
 
 class RawClient:

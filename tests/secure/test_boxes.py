@@ -124,3 +124,34 @@ class DeriveKeyTests(SynchronousTestCase):
         others = {derive_key(KEY, b"192.0.2.2"), derive_key(KEY, b""), KEY}
         others.add(derive_key(flip(KEY, 0), b"192.0.2.1"))
         self.assertEqual(len(others - {derived}), 4)
+
+
+class DirectTests(SynchronousTestCase):
+    """The functions on the library itself, and those of PyNaCl's public part."""
+
+    @given(st.binary(max_size=3000))
+    def test_same(self, text: bytes) -> None:
+        """Both make and open the same boxes, and refuse the same forgeries."""
+        box = boxes._public_seal(text, NONCE, KEY)
+        self.assertEqual(seal(text, NONCE, KEY), box)
+        for function in (unseal, boxes._public_unseal):
+            self.assertEqual(function(box, NONCE, KEY), text)
+            self.assertIsNone(function(flip(box, 8 * len(text)), NONCE, KEY))
+
+    def test_no_box(self) -> None:
+        """What is too short to be a box is none."""
+        for size in range(16):
+            self.assertIsNone(unseal(bytes(size), NONCE, KEY))
+
+    def test_sizes(self) -> None:
+        """The library would read beyond a short nonce or key: neither gets there."""
+        for nonce, key in ((NONCE[1:], KEY), (NONCE, KEY[1:]), (NONCE + b"x", KEY)):
+            for function in (seal, unseal):
+                self.assertRaises(ValueError, function, bytes(32), nonce, key)
+
+    def test_fall_back(self) -> None:
+        """Without the private part, or with one that errs, the public one serves."""
+        self.assertRaises(AttributeError, boxes.direct_functions, object(), object())
+        self.patch(boxes, "direct_functions", lambda *_: (seal, lambda *_: b"wrong"))
+        public = (boxes._public_seal, boxes._public_unseal)
+        self.assertEqual(boxes._best_functions(), public)

@@ -16,6 +16,7 @@ from curvecp_tx.secure.boxes import RandomBytes
 from curvecp_tx.secure.client import (
     FIRST_FLIGHT,
     FRESH_START_AFTER,
+    MAX_HELLO_WAIT,
     MAX_INITIATE_WAIT,
     Client,
     Phase,
@@ -84,7 +85,7 @@ class HelloTests(ClientCase):
         self.assertEqual(client.take_datagrams(), [])
 
     def test_schedule(self) -> None:
-        """Waits begin at 1 s and grow by half seven times; chance stretches each."""
+        """Waits begin at 1 s and grow by half, up to a limit; chance stretches each."""
         for quarter in range(4):
             client = make_client(timeout=None, random_bytes=fixed_stretch(quarter))
             sent = self.run_timers(client, until=300.0)
@@ -92,7 +93,7 @@ class HelloTests(ClientCase):
             waits = [after - before for before, after in pairwise(times)]
             stretch = 1 + quarter / 4
             for number, wait in enumerate(waits):
-                expected = stretch * 1.5 ** min(number, 7)
+                expected = stretch * min(1.5**number, MAX_HELLO_WAIT)
                 self.assertAlmostEqual(wait, expected)
             self.assertGreater(len(waits), 10)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from curvecp_tx.secure import cookies
-from curvecp_tx.secure.cookies import MINUTE, CookieJar
+from curvecp_tx.secure.cookies import MAX_USED_KEYS, MINUTE, CookieJar, MinuteKey
+from tests.faults.figures import note
 from tests.secure.scripted import flip
 
 CLIENT_KEY = b"C" * 32
@@ -179,6 +181,32 @@ class UsedKeyTests(CookieJarCase):
             self.assertTrue(self.jar.was_used(CLIENT_KEY))
             self.jar.forget(CLIENT_KEY)
             self.assertFalse(self.jar.was_used(CLIENT_KEY))
+
+    def test_memory(self) -> None:
+        """A full memory of one minute takes at most 100 bytes for each key."""
+        minute_key = MinuteKey(bytes(32))
+        keys = (number.to_bytes(32, "little") for number in range(MAX_USED_KEYS))
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before, _ = tracemalloc.get_traced_memory()
+        for key in keys:
+            minute_key.add(key)
+        after, _ = tracemalloc.get_traced_memory()
+        self.assertEqual(len(minute_key), MAX_USED_KEYS)
+        each = (after - before) / MAX_USED_KEYS
+        self.assertLessEqual(each, 100)
+        note("C2", "TT", f"{each:.0f} bytes for each used key, of {MAX_USED_KEYS}")
+
+    def test_keyed(self) -> None:
+        """What stands for a key in one minute says nothing in another."""
+        digests = []
+        for secret in (bytes(32), b"s" * 32):
+            minute_key = MinuteKey(secret)
+            minute_key.add(CLIENT_KEY)
+            (digest,) = minute_key._used
+            self.assertLess(digest, 1 << 60)
+            digests.append(digest)
+        self.assertNotEqual(*digests)
 
     def test_bound(self) -> None:
         """The memory of one minute is bounded, and empty in the next."""

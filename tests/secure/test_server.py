@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from curvecp_tx.errors import NoncesExhausted
 from curvecp_tx.secure import cookies
+from curvecp_tx.secure.admission import Limits
 from curvecp_tx.secure.boxes import KeyPair
 from curvecp_tx.secure.nonces import LongTermNonces
 from curvecp_tx.secure.paths import Address
@@ -95,7 +96,7 @@ class HelloTests(ServerCase):
 
     def test_answered_when_full(self) -> None:
         """A server without a free slot answers Hellos all the same."""
-        self.server.limit = 0
+        self.server.allow(Limits(clients=0), None, 0.0)
         self.assertEqual(len(self.receive(self.client.hello()).replies), 1)
 
     def test_nonces_run_out(self) -> None:
@@ -261,7 +262,7 @@ class ConnectionTests(ServerCase):
 
     def test_limit(self) -> None:
         """At the limit no one new comes in; a free slot is a slot again."""
-        self.server.limit = 1
+        self.server.allow(Limits(clients=1), None, 0.0)
         other = RawClient(secret=b"\x45" * 32).greet(self.server)
         self.assertEqual(self.receive(other.initiate()).opened, [])
         self.assertEqual(dropped(self.server.counters), {"refused_limit": 1})
@@ -285,7 +286,7 @@ class ConnectionTests(ServerCase):
         self.patch(cookies, "MAX_USED_KEYS", 1)
         other = RawClient(secret=b"\x45" * 32).greet(self.server)
         self.assertEqual(self.receive(other.initiate()).opened, [])
-        self.assertEqual(dropped(self.server.counters), {"refused_limit": 1})
+        self.assertEqual(dropped(self.server.counters), {"refused_start_rate": 1})
         self.assertEqual(len(self.receive(other.initiate(), now=60.0).opened), 1)
 
     def test_close(self) -> None:
