@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from benchmarks.sides import ADDRESS, EXTENSION, NAME
-from curvecp_tx import CurveCPClientEndpoint, CurveCPServerEndpoint, Identity
+from curvecp_tx import CurveCPClientEndpoint, CurveCPServerEndpoint, Identity, Limits
 
 reactor: Any = installed
 PIECE = bytes(65536)
@@ -134,7 +134,7 @@ def serve(protocol: type[Protocol], keydir: str, port: str) -> Deferred[Any]:
         extension=bytes.fromhex(EXTENSION),
         interface=ADDRESS,
         port=int(port),
-        clients=20000,
+        limits=Limits(clients=20000, hello_rate=1e6),
     )
     return endpoint.listen(Factory.forProtocol(protocol))
 

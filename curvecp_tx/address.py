@@ -24,7 +24,8 @@ class CurveCPAddress:
 
     :ivar key: its long-term public key, 32 bytes. The cryptography vouches for
         this part, and only this part.
-    :ivar name: the server's name; ``None`` for a client.
+    :ivar name: the server's name. A client has none, unless its server has a list
+        of authorized keys with a name for that key: then it is that one.
     :ivar extension: its 16-byte extension.
     :ivar host: its IP address, as text.
     :ivar port: its UDP port.
@@ -42,6 +43,12 @@ class CurveCPAddress:
             f"extension={self.extension.hex()!r}, host={self.host!r}, "
             f"port={self.port})"
         )
+
+    @property
+    def described(self) -> str:
+        """Where and who it is, as log lines have it."""
+        text = f"{self.host}:{self.port} key {self.key.hex()}"
+        return f"{text} name {self.name}" if self.name else text
 
     def variables(self, prefix: str) -> dict[str, str]:
         """Give environment variables ``{prefix}IP``, ``…PORT``, ``…KEY`` and so on."""

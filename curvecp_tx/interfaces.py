@@ -98,6 +98,17 @@ class IMessageProtocol(Interface):
         """
 
 
+class ILeavingProtocol(IMessageProtocol):
+    """A message protocol that has something to say or to do before its end."""
+
+    def leave(why: str) -> None:
+        """
+        End the connection, for this side stops. Messages may still be sent, and
+        arrive, until C{transport.loseConnection} is called; who does not do so
+        in a second or two loses the connection all the same.
+        """
+
+
 class IMessageProtocolFactory(Interface):
     """Makes a message protocol for each connection."""
 
@@ -113,7 +124,7 @@ class IHandlerFactory(IMessageProtocolFactory):
 
     def whenIdle() -> Deferred[None]:
         """
-        Wait for the end of what was started for connections that are over.
+        See to it that what was started for connections ends, and wait for that.
 
         @return: a Deferred that fires when nothing of that is left.
         """

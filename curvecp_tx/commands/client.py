@@ -20,7 +20,7 @@ from curvecp_tx.service.client import CurveCPClientService
 from curvecp_tx.service.exits import die
 from curvecp_tx.service.options import ClientOptions
 from curvecp_tx.service.streams import StreamClientService
-from curvecp_tx.service.tunnel import StdioService, make_endpoint, makeService
+from curvecp_tx.service.tunnel import StdioService, make_endpoint, make_tunnel
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,7 +38,7 @@ def connect(options: ClientOptions) -> int:
 
     make_monotonic(reactor)
     if options["listen"] is not None:
-        run(makeService(options))
+        run(make_tunnel(options))
         return 0
     try:
         service = _make_service(reactor, options)

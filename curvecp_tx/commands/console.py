@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from contextlib import suppress
 from typing import Any, cast
 
@@ -24,6 +23,7 @@ from zope.interface import implementer
 
 from curvecp_tx.net.report import Verbosity
 from curvecp_tx.service.exits import FAILURE, say
+from curvecp_tx.service.signals import SignalHandling
 
 
 def fill_standard_descriptors() -> None:
@@ -70,20 +70,12 @@ def run(service: IService) -> None:
 
     reactor = cast(Any, installed)
     assert IReactorCore.providedBy(reactor)  # noqa: S101 - any reactor is one
-    assert IReactorFromThreads.providedBy(reactor)  # noqa: S101
+    assert IReactorFromThreads.providedBy(reactor)  # noqa: S101 - the same
 
-    stopping: list[int] = []
-
-    def on_signal(number: int, frame: object) -> None:
-        # Who asks twice does not want to wait for programs to end by themselves.
-        kill = getattr(service, "kill", None) if stopping else reactor.stop
-        stopping.append(number)
-        if kill is not None:
-            reactor.callFromThread(kill)
+    signals = SignalHandling(reactor, service)
 
     def start() -> None:
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, on_signal)
+        signals.install()
         service.startService()
 
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

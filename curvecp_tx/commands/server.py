@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from curvecp_tx.commands.console import fill_standard_descriptors, run, start_logging
 from curvecp_tx.service.options import ServerOptions
-from curvecp_tx.service.server import makeService
+from curvecp_tx.service.server import make_server
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = ServerOptions()
     options.parseOptions(arguments)
     start_logging(options.command, options["verbosity"])
-    run(makeService(options))
+    run(make_server(options))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ program's pipes; if it does not end by itself, SIGTERM and then SIGKILL follow.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -21,12 +22,13 @@ from curvecp_tx.errors import BadMessageSize, HandlerFailed
 from curvecp_tx.interfaces import (
     ICurveCPReactor,
     IHandlerFactory,
-    IMessageProtocol,
+    ILeavingProtocol,
     IMessageTransport,
 )
 from curvecp_tx.net.ending import (
     FAULT_PATIENCE,
     SERVER_PATIENCE,
+    SERVER_STOP_PATIENCE,
     Escalation,
     Patience,
     ProcessWatch,
@@ -36,7 +38,13 @@ from curvecp_tx.net.ending import (
     find_program,
     inheritable,
 )
-from curvecp_tx.net.pipes import MessageReader, MessageWriter, open_pipe
+from curvecp_tx.net.pipes import (
+    MessageReader,
+    MessageWriter,
+    close_descriptor,
+    open_pipe,
+)
+from curvecp_tx.net.reasons import PeerSilent
 from curvecp_tx.net.report import Report
 from curvecp_tx.secure.counters import Counters
 
@@ -82,7 +90,9 @@ class HandlerProgramFactory:
         return HandlerProgram(self)
 
     def whenIdle(self) -> Deferred[None]:
-        """Wait for the programs to end."""
+        """Wait for the programs to end, and see to it that they do."""
+        for program in self.running:
+            program.end_within(self.patience.no_more_than(SERVER_STOP_PATIENCE))
         return self.running.when_none()
 
     def kill(self) -> None:
@@ -90,7 +100,7 @@ class HandlerProgramFactory:
         self.running.kill()
 
 
-@implementer(IMessageProtocol)
+@implementer(ILeavingProtocol)
 class HandlerProgram:
     """One program with one connection.
 
@@ -109,6 +119,7 @@ class HandlerProgram:
         self._escalation: Escalation | None = None
         self._running = False
         self._connected = False
+        self._leaving = False
 
     def makeConnection(self, transport: IMessageTransport) -> None:
         """Start the program.
@@ -118,17 +129,14 @@ class HandlerProgram:
         self._transport = transport
         self._start()
         self._connected = True
-        peer = transport.getPeer()
         self._factory.report.info(
-            "pid {pid} from {host}:{port} key {key}",
-            pid=self._pid,
-            host=peer.host,
-            port=peer.port,
-            key=peer.key.hex(),
+            "pid {pid} from {who}", pid=self._pid, who=transport.getPeer().described
         )
 
     def messagesReceived(self, messages: Sequence[bytes]) -> None:
         """Pass messages to the program, as far as its pipe has room."""
+        if self._leaving:
+            return
         counters = self._factory.counters
         try:
             counters.lost_handler_full += self._writer.write(messages)
@@ -144,17 +152,21 @@ class HandlerProgram:
         self._reader.close()
         self._writer.close()
         patience = self._patience
-        if not reason.check(ConnectionDone):
+        if not reason.check(ConnectionDone, PeerSilent):
             patience = patience.no_more_than(FAULT_PATIENCE)
-        self._end_within(patience)
+        self.end_within(patience)
 
-    def disconnect(self, patience: Patience) -> None:
-        """End the connection, and have the program end within ``patience``."""
-        self._patience = patience
-        if self._connected:
-            self._transport.loseConnection()
-        else:
-            self._end_within(patience)
+    def leave(self, why: str) -> None:
+        """Close the program's way in. What it writes on the way to its end is sent."""
+        if not self._leaving:
+            self._leaving = True
+            self._writer.close()
+            self.end_within(self._patience)
+
+    def end_within(self, patience: Patience) -> None:
+        """Have the program end within ``patience``, counted from now."""
+        if self._running and self._escalation is not None:
+            self._escalation.begin(patience)
 
     def kill(self) -> None:
         """End the process by force."""
@@ -168,13 +180,20 @@ class HandlerProgram:
         environment.update(
             handler_environment(transport.getHost(), transport.getPeer())
         )
-        opened: list[int] = []
         process = ProcessWatch()
-        try:
+        # All that may fail comes before the program: then nothing of it remains.
+        with ExitStack() as stack, ExitStack() as theirs:
             theirs_in, ours_out = open_pipe()
-            opened += theirs_in, ours_out
+            theirs.callback(close_descriptor, theirs_in)
+            self._writer = MessageWriter(ours_out)
+            stack.callback(self._writer.close)
             ours_in, theirs_out = open_pipe()
-            opened += ours_in, theirs_out
+            theirs.callback(close_descriptor, theirs_out)
+            self._reader = MessageReader(
+                self.reactor, ours_in, self._messagesWritten, self._outputEnded
+            )
+            stack.callback(self._reader.close)
+            self._reader.start()
             spawned = self.reactor.spawnProcess(
                 process,
                 os.fsencode(factory.executable),
@@ -189,15 +208,7 @@ class HandlerProgram:
                     MESSAGES_OUT: theirs_out,
                 },
             )
-        except BaseException:
-            _close_all(opened)
-            raise
-        _close_all((theirs_in, theirs_out))
-        self._writer = MessageWriter(ours_out)
-        self._reader = MessageReader(
-            self.reactor, ours_in, self._messagesWritten, self._outputEnded
-        )
-        self._reader.start()
+            stack.pop_all()
         self._pid = process.pid
         self._escalation = Escalation(self.reactor, spawned)
         self._running = True
@@ -233,12 +244,3 @@ class HandlerProgram:
         self._factory.report.info("end {pid} {end}", pid=self._pid, end=end)
         self._factory.running.remove(self)
         self.ended.callback(end)
-
-    def _end_within(self, patience: Patience) -> None:
-        if self._running and self._escalation is not None:
-            self._escalation.begin(patience)
-
-
-def _close_all(descriptors: Iterable[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -57,6 +58,9 @@ CLIENT_PATIENCE = Patience(terminate=10.0, kill=1.0)
 
 STOP_PATIENCE = Patience(terminate=0.0, kill=1.0)
 """When a signal asks a tool to end, its program is asked at once."""
+
+SERVER_STOP_PATIENCE = Patience(terminate=2.0, kill=3.0)
+"""When a server stops, its programs have had the grace that their clients had."""
 
 FAULT_PATIENCE = Patience(terminate=0.0, kill=5.0)
 """A program that has broken the framing has nothing more to say."""
@@ -121,9 +125,17 @@ class Escalation:
         self._reactor = reactor
         self._process = process
         self._next: IDelayedCall | None = None
+        self._ends = inf
 
     def begin(self, patience: Patience) -> None:
-        """Have the process end within ``patience``, counted from now."""
+        """Have the process end within ``patience``, counted from now.
+
+        Who has asked before for an earlier end gets it.
+        """
+        ends = self._reactor.seconds() + patience.terminate + patience.kill
+        if ends >= self._ends:
+            return
+        self._ends = ends
         if patience.terminate:
             self._later(patience.terminate, partial(self._terminate, patience.kill))
         else:
@@ -147,7 +159,8 @@ class Escalation:
         self._next = self._reactor.callLater(delay, step)
 
     def _signal(self, name: str) -> None:
-        with suppress(ProcessExitedAlready):
+        # A program that has become another user is not ours to signal any more.
+        with suppress(ProcessExitedAlready, PermissionError):
             self._process.signalProcess(name)
 
 

@@ -32,18 +32,19 @@ NO_EXTENSION = "0" * 32
 
 @implementer(IPlugin, IStreamServerEndpointStringParser)
 class CurveCPServerParser:
-    """``curvecp:PORT:keydir=…:name=…[:extension=…][:interface=…][:clients=…]``"""
+    """``curvecp:PORT:keydir=…:name=…[:extension=…][:interface=…][:clients=…]…``"""
 
     prefix = PREFIX
 
     def parseStreamServer(
         self, reactor: Any, *args: Any, **kwargs: Any
     ) -> CurveCPServerEndpoint:
-        """Make a server endpoint; the key directory is read at once.
+        """Make a server endpoint; key directory and key file are read at once.
 
         :raises TypeError: for a part that is missing, or unknown.
         :raises ValueError: for a part that makes no sense.
         :raises KeyDirectoryError: if the key directory is unusable.
+        :raises AuthorizedKeysFileError: if the file of authorized keys is.
         """
         return _server(reactor, *args, **kwargs)
 
@@ -75,10 +76,25 @@ def _server(
     extension: str = NO_EXTENSION,
     interface: str = "0.0.0.0",  # noqa: S104 - a server's usual place
     clients: str = "100",
+    maxPerIP: str | None = None,
+    maxPerKey: str | None = None,
+    idleTimeout: str | None = None,
+    authorizedKeys: str | None = None,
 ) -> CurveCPServerEndpoint:
+    from curvecp_tx.net.authorized_file import read_authorized_keys
     from curvecp_tx.net.keydir import Identity
     from curvecp_tx.net.stream_endpoints import CurveCPServerEndpoint
+    from curvecp_tx.secure.admission import Limits
 
+    # First, since a key directory loses nonces to whoever reads it.
+    authorized = (
+        None if authorizedKeys is None else read_authorized_keys(authorizedKeys)
+    )
+    limits = Limits(
+        clients=_count(clients, "clients"),
+        per_ip=None if maxPerIP is None else _count(maxPerIP, "maxPerIP"),
+        per_key=None if maxPerKey is None else _count(maxPerKey, "maxPerKey"),
+    )
     return CurveCPServerEndpoint(
         reactor,
         identity=Identity.for_server(keydir),
@@ -86,7 +102,9 @@ def _server(
         extension=_extension(extension),
         interface=interface,
         port=int(port),
-        clients=int(clients),
+        limits=limits,
+        authorized=authorized,
+        idleTimeout=None if idleTimeout is None else float(idleTimeout),
     )
 
 
@@ -118,6 +136,13 @@ def _client(
         identity=None if keydir is None else Identity.for_client(keydir),
         timeout=float(timeout),
     )
+
+
+def _count(text: str, what: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError(f"{what} must be at least 1")
+    return count
 
 
 def _extension(text: str) -> bytes:

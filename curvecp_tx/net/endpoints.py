@@ -72,7 +72,11 @@ class MessagePort:
         self._port.startListening()
 
     def stopListening(self) -> Deferred[None]:
-        """End all connections and close the port."""
+        """End all connections and close the port.
+
+        Streams tell their peers that they have failed, as far as they may send now.
+        """
+        self.listener.leave("the server stops")
         self._port.stopListening()
         if not self.whenStopped.called:
             self.whenStopped.callback(None)

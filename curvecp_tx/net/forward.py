@@ -10,7 +10,8 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IProtocol,
@@ -38,15 +39,21 @@ class Side(Protocol):
     """One of two spliced connections.
 
     :param made: called when the connection stands.
+    :param lost: called when it stands no more.
     :ivar other: the other side, once there is one.
     """
 
     transport: Any
 
-    def __init__(self, made: Callable[[Side], object] | None = None) -> None:
+    def __init__(
+        self,
+        made: Callable[[Side], object] | None = None,
+        lost: Callable[[Side], object] | None = None,
+    ) -> None:
         self.other: Side | None = None
         self.ended: Failure | None = None
         self._made = made
+        self._lost = lost
         self._early: list[bytes] = []
         self._read_ended = False
         self._write_closed = False
@@ -89,6 +96,8 @@ class Side(Protocol):
         self.ended = reason
         if self.other is not None:
             self.other.end(reason)
+        if self._lost is not None:
+            self._lost(self)
 
     def no_more(self) -> None:
         """End our stream, for the other side has ended its own."""
@@ -147,16 +156,39 @@ class ForwardFactory(Factory):
         self._endpoint = endpoint
         self._proxy_header = proxyHeader
         self._report = report or Report()
+        self._near: set[Side] = set()
+        self._dialling: dict[Side, Deferred[IProtocol]] = {}
 
     def buildProtocol(self, addr: Any) -> Side:
         """Make the near side, which dials the far one."""
-        return Side(self._dial)
+        return Side(self._dial, self._gone)
+
+    def end(self) -> list[Side]:
+        """End all that is connected, as a failure; give the far sides of it."""
+        far = [near.other for near in self._near if near.other is not None]
+        for near in tuple(self._near):
+            near.end(Failure(ConnectionAborted()))
+        return far
 
     def _dial(self, near: Side) -> None:
+        self._near.add(near)
         far = Side()
         connecting = self._endpoint.connect(Factory.forProtocol(lambda: far))
+        self._dialling[near] = connecting
+        connecting.addBoth(self._dialled, near)
         connecting.addCallback(self._connected, near, far)
         connecting.addErrback(self._failed, near)
+
+    def _gone(self, near: Side) -> None:
+        """Forget a near side; nobody needs what is dialled for it any more."""
+        self._near.discard(near)
+        connecting = self._dialling.get(near)
+        if connecting is not None:
+            connecting.cancel()
+
+    def _dialled(self, result: Any, near: Side) -> Any:
+        self._dialling.pop(near, None)
+        return result
 
     def _connected(self, protocol: IProtocol, near: Side, far: Side) -> None:
         if self._proxy_header:
@@ -166,10 +198,10 @@ class ForwardFactory(Factory):
         near.splice(far)
 
     def _failed(self, reason: Failure, near: Side) -> None:
-        self._report.error_sometimes(
-            "forward", "unable to forward: {why}", why=reason.getErrorMessage()
-        )
         if near.ended is None:
+            self._report.error_sometimes(
+                "forward", "unable to forward: {why}", why=reason.getErrorMessage()
+            )
             near.end(reason)
 
 

@@ -15,10 +15,15 @@ from curvecp_tx.address import CurveCPAddress, plain_host
 from curvecp_tx.errors import NoncesExhausted
 from curvecp_tx.interfaces import IClientPolicy, IMessageProtocolFactory
 from curvecp_tx.net.clock import monotonic_seconds
+from curvecp_tx.net.idle import IdleWatch
 from curvecp_tx.net.keydir import Identity
+from curvecp_tx.net.reasons import PeerSilent
+from curvecp_tx.net.refusals import Refusals
 from curvecp_tx.net.report import Report
 from curvecp_tx.net.transport import MessageTransport
 from curvecp_tx.net.udp import batch_sender
+from curvecp_tx.secure.admission import Limits
+from curvecp_tx.secure.authorized import AuthorizedKeys
 from curvecp_tx.secure.cookies import MINUTE
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.secure.paths import Address, Datagram
@@ -26,9 +31,6 @@ from curvecp_tx.secure.server import Server
 from curvecp_tx.secure.session import Session
 from curvecp_tx.wire.names import encode_server_name
 from curvecp_tx.wire.packets import EXTENSION_BYTES
-
-DEFAULT_CLIENTS = 100
-"""The man page's default for ``-c``."""
 
 POLICY_TIMEOUT = 30.0
 """Seconds that a policy may think: a client waits for 60."""
@@ -56,7 +58,7 @@ class ServerConnection(MessageTransport):
         path = self._session.path
         return CurveCPAddress(
             key=self._session.peer_key,
-            name=None,
+            name=self._session.peer_name,
             extension=path.extension,
             host=plain_host(path.address[0]),
             port=path.address[1],
@@ -89,7 +91,10 @@ class MessageListener(DatagramProtocol):
     :param name: the server's name, for which clients ask.
     :param extension: the server's 16-byte extension.
     :param policy: decides on each client's key and address.
-    :param clients: how many clients there may be at once.
+    :param limits: how many clients there may be, and how fast they may come.
+    :param authorized: the only keys that may come in; ``None`` for any.
+    :param idleTimeout: seconds after which a connection ends whose client has sent
+        nothing valid; ``None`` for never. It lasts a quarter longer at the most.
     :param bindAddress: whether a cookie opens only for the IP address that it
         was sent to; without it, a new client's path starts out unvalidated.
     :raises BadName: if ``name`` cannot be a server's name.
@@ -106,7 +111,9 @@ class MessageListener(DatagramProtocol):
         name: str,
         extension: bytes = bytes(EXTENSION_BYTES),
         policy: IClientPolicy | None = None,
-        clients: int = DEFAULT_CLIENTS,
+        limits: Limits = Limits(),  # noqa: B008 - a frozen value
+        authorized: AuthorizedKeys | None = None,
+        idleTimeout: float | None = None,
         bindAddress: bool = True,
         report: Report | None = None,
         counters: Counters | None = None,
@@ -130,13 +137,21 @@ class MessageListener(DatagramProtocol):
             cookie_nonces=identity.nonces,
             random_bytes=randomBytes,
             now=self._seconds(),
-            limit=clients,
+            limits=limits,
+            authorized=authorized,
             counters=self.counters,
             bind_address=bindAddress,
         )
         self._connections: dict[Session, ServerConnection] = {}
         self._deciding: set[Deferred[bool]] = set()
-        self._refused_before = 0
+        self._refusals = Refusals(self.report, self.counters)
+        self._idle_timeout = idleTimeout
+        self._idle: IdleWatch[Session] | None = None
+        if idleTimeout is not None:
+            self._idle = IdleWatch(
+                reactor, self._seconds, idleTimeout, self._end_silent
+            )
+        self._waiting: list[Deferred[None]] = []
         self._host = CurveCPAddress(identity.keys.public, name, extension)
 
     @property
@@ -168,9 +183,25 @@ class MessageListener(DatagramProtocol):
         self.loseConnections()
         self._rotation.cancel()
 
+    def allow(self, limits: Limits, authorized: AuthorizedKeys | None) -> None:
+        """Replace limits and authorized keys. Whoever is in stays in."""
+        self._server.allow(limits, authorized, self._seconds())
+
     def stopAccepting(self) -> None:
         """Let nobody new in."""
         self._server.accepting = False
+
+    def leave(self, why: str) -> None:
+        """Let nobody new in, and have every connection take its leave.
+
+        Streams tell their peers now that they have failed. That may take a while,
+        see :meth:`whenIdle`; :meth:`loseConnections` puts an end to it.
+        """
+        self.stopAccepting()
+        for deferred in tuple(self._deciding):
+            deferred.cancel()
+        for connection in tuple(self._connections.values()):
+            connection.leave(why)
 
     def loseConnections(self) -> None:
         """End all connections, those under consideration included."""
@@ -179,13 +210,21 @@ class MessageListener(DatagramProtocol):
         for connection in tuple(self._connections.values()):
             connection.loseConnection()
 
+    def whenIdle(self) -> Deferred[None]:
+        """Give a Deferred that fires when no connection is open any more."""
+        deferred: Deferred[None] = Deferred()
+        self._waiting.append(deferred)
+        self._check_idle()
+        return deferred
+
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         """Handle a datagram from a port that brings them one by one."""
         self.datagramsReceived([(datagram, addr)])
 
     def datagramsReceived(self, datagrams: Sequence[Datagram]) -> None:
         """Handle the datagrams of one readiness event."""
-        received = self._server.receive(datagrams, self._seconds())
+        now = self._seconds()
+        received = self._server.receive(datagrams, now)
         if received.replies:
             self.send(received.replies)
         for session in received.opened:
@@ -195,22 +234,18 @@ class MessageListener(DatagramProtocol):
                 # What was done for an earlier one has put an end to it all.
                 self.counters.refused_draining += 1
                 self._server.close(session, forget=True)
-        connections = self._connections
+        connections, idle = self._connections, self._idle
         for session, messages in received.messages.items():
             connection = connections.get(session)
             if connection is not None:
+                if idle is not None:
+                    idle.heard(session, now)
                 connection.deliver(messages)
-        if self.counters.refused_limit != self._refused_before:
-            self._refused_before = self.counters.refused_limit
-            self.report.error_sometimes(
-                "limit",
-                "the limit of {limit} clients is reached; new ones are refused",
-                limit=self._server.limit,
-            )
+        self._refusals.look(self._server.limits)
 
     def released(self, session: Session) -> None:
         """Free the slot of a connection that has ended."""
-        if self._connections.pop(session, None) is not None:
+        if self._forget(session) is not None:
             self._server.close(session)
             self._report_status()
 
@@ -271,20 +306,14 @@ class MessageListener(DatagramProtocol):
 
     def _refuse(self, connection: ServerConnection) -> None:
         self.counters.refused_policy += 1
-        peer = connection.getPeer()
-        self.report.info(
-            "refused {host}:{port} key {key}",
-            host=peer.host,
-            port=peer.port,
-            key=peer.key.hex(),
-        )
+        self.report.info("refused {who}", who=connection.getPeer().described)
         connection.loseConnection()
 
     def _failed(self, session: Session, reason: str) -> None:
         """Give up the slot, such that the same Initiate may try it again."""
         self.counters.refused_handler += 1
         self._server.close(session, forget=True)
-        connection = self._connections.pop(session, None)
+        connection = self._forget(session)
         if connection is not None:
             connection.abortConnection()
         self._report_status()
@@ -296,8 +325,33 @@ class MessageListener(DatagramProtocol):
         self.report.info(
             "status: {count}/{limit}",
             count=self._server.connections,
-            limit=self._server.limit,
+            limit=self._server.limits.clients,
         )
+
+    def _forget(self, session: Session) -> ServerConnection | None:
+        connection = self._connections.pop(session, None)
+        if self._idle is not None:
+            self._idle.forget(session)
+        self._check_idle()
+        return connection
+
+    def _check_idle(self) -> None:
+        """Tell who waits for the last connection, when its protocol knows."""
+        if not self._connections:
+            waiting, self._waiting = self._waiting, []
+            for deferred in waiting:
+                self.reactor.callLater(0, deferred.callback, None)
+
+    def _end_silent(self, session: Session) -> None:
+        connection = self._connections[session]
+        self.counters.ended_idle += 1
+        who = connection.getPeer().described
+        self.report.info(
+            "silent for {seconds:g} s: {who}", seconds=self._idle_timeout, who=who
+        )
+        why = f"the client was silent for {self._idle_timeout:g} seconds"
+        connection.bid_farewell(why)
+        connection.end(Failure(PeerSilent(why)))
 
     def _rotate(self) -> None:
         """Retire minute keys on time even when no packets come."""

@@ -74,7 +74,10 @@ class PipeTransport(MessageTransport):
         self.deliver(messages)
 
     def _ended_there(self, problem: HandlerFailed | None) -> None:
-        self.end(Failure(problem or ConnectionLost("nothing more on descriptor 8")))
+        why = "nothing more on descriptor 8"
+        # A superserver that stops still takes what we have to say to the peer.
+        self.bid_farewell(str(problem or why))
+        self.end(Failure(problem or ConnectionLost(why)))
 
     def _transmit(self, messages: Sequence[bytes]) -> None:
         try:

@@ -13,6 +13,7 @@ import fcntl
 import os
 import select
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
@@ -54,6 +55,12 @@ def open_pipe() -> tuple[int, int]:
     return raised[0], raised[1]
 
 
+def close_descriptor(descriptor: int) -> None:
+    """Close a descriptor; it is gone even where the system has something to say."""
+    with suppress(OSError):
+        os.close(descriptor)
+
+
 class MessageWriter:
     """Writes messages as frames into a pipe, as far as they fit.
 
@@ -84,9 +91,9 @@ class MessageWriter:
 
     def close(self) -> None:
         """Close the pipe: its reader gets to its end."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            close_descriptor(descriptor)
 
     def _put(self, data: bytes) -> bool:
         try:
@@ -141,9 +148,10 @@ class MessageReader:
     def close(self) -> None:
         """Stop reading, without further notice to anybody."""
         if self._descriptor >= 0:
-            self._reactor.removeReader(self)
-            os.close(self._descriptor)
-            self._descriptor = -1
+            with suppress(OSError):
+                self._reactor.removeReader(self)
+            descriptor, self._descriptor = self._descriptor, -1
+            close_descriptor(descriptor)
 
     def doRead(self) -> None:
         """Read once, at most what a pipe holds."""

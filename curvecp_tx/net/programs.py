@@ -29,6 +29,7 @@ from curvecp_tx.interfaces import ICurveCPReactor, IHandlerFactory
 from curvecp_tx.net.ending import (
     FAILED_STATUS,
     SERVER_PATIENCE,
+    SERVER_STOP_PATIENCE,
     Escalation,
     Patience,
     ProcessWatch,
@@ -182,13 +183,10 @@ class StreamProgram(Protocol):
             return
         self._pid = process.pid
         self._pipes = spawned.pipes
-        peer = self.transport.getPeer()
         settings.report.info(
-            "pid {pid} from {host}:{port} key {key}",
+            "pid {pid} from {who}",
             pid=self._pid,
-            host=peer.host,
-            port=peer.port,
-            key=peer.key.hex(),
+            who=self.transport.getPeer().described,
         )
         self._escalation = Escalation(self.reactor, spawned)
         settings.running.add(self)
@@ -232,7 +230,7 @@ class StreamProgram(Protocol):
         self._end_within(patience)
 
     def _end_within(self, patience: Patience) -> None:
-        if self._escalation is not None:
+        if self._escalation is not None and self._end is None:
             self._escalation.begin(patience)
 
     def kill(self) -> None:
@@ -368,7 +366,7 @@ class StreamProgramFactory:
         """Wait for the programs to end, and see to it that they do."""
         running = self._settings.running
         for program in running:
-            program.stop(self._settings.patience)
+            program.stop(self._settings.patience.no_more_than(SERVER_STOP_PATIENCE))
         return running.when_none()
 
     def kill(self) -> None:

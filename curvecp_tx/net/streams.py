@@ -30,10 +30,7 @@ from zope.interface import implementer
 
 from curvecp_tx.address import CurveCPAddress
 from curvecp_tx.errors import CurveCPError, StreamAborted, StreamFailed, StreamTimedOut
-from curvecp_tx.interfaces import (
-    IMessageProtocol,
-    IMessageTransport,
-)
+from curvecp_tx.interfaces import ILeavingProtocol, IMessageTransport
 from curvecp_tx.net.clock import monotonic_seconds
 from curvecp_tx.net.reasons import loss_reason
 from curvecp_tx.net.report import Report
@@ -44,6 +41,20 @@ HIGH_WATER = 128 * 1024
 
 LOW_WATER = HIGH_WATER // 2
 
+DELIVERY = 64 * 1024
+"""Bytes given to the application at a time, so that it can pause."""
+
+STOP_AFTER = 2.0
+"""Seconds for which what comes on a closed connection is thrown away in silence. A
+peer that goes on for longer is told that nobody reads any more."""
+
+STOP_PATIENCE = 5.0
+"""Seconds after which a peer that goes on all the same is left to itself."""
+
+LATE = 1.0
+"""Seconds by which a timer may be late before we have been asleep: the process was
+stopped, or something has blocked the event loop."""
+
 PEER_END_PATIENCE = 30.0
 """Seconds that a closed connection waits for the peer to end its stream, too."""
 
@@ -52,7 +63,7 @@ Accept = Callable[["StreamConnection"], "IProtocol | None"]
 
 
 @implementer(
-    IMessageProtocol, ITransport, IConsumer, IPushProducer, IHalfCloseableDescriptor
+    ILeavingProtocol, ITransport, IConsumer, IPushProducer, IHalfCloseableDescriptor
 )
 class StreamConnection:
     """One connection, as a message protocol below and a transport above.
@@ -108,6 +119,8 @@ class StreamConnection:
         self._greeting: IDelayedCall | None = None
         self._drop_at: float | None = None
         self._timer: IDelayedCall | None = None
+        self._timer_due = 0.0
+        self._discarded_by_then: int | None = None
         self._pending_turn: IDelayedCall | None = None
         self._in_turn = False
         self._messages: IMessageTransport | None = None
@@ -185,6 +198,14 @@ class StreamConnection:
         self._stream.abort(self._seconds(), StreamAborted(why))
         self._stream.discard()
         self._soon()
+
+    def leave(self, why: str) -> None:
+        """End the connection at once where that can be: this side stops.
+
+        The peer learns in this very turn that the stream has failed.
+        """
+        self.abortConnection(why)
+        self._turn()
 
     def getPeer(self) -> CurveCPAddress:
         """Tell who is at the other end."""
@@ -297,6 +318,7 @@ class StreamConnection:
             # A producer that is also our consumer may have asked for more.
             self._deliver()
             self._check_ends()
+            self._check_endless()
             messages = self._stream.messages_to_send(self._seconds())
             if messages and self._messages is not None:
                 self._messages.sendMessages(messages)
@@ -327,7 +349,7 @@ class StreamConnection:
     def _deliver(self) -> None:
         stream = self._stream
         while stream.readable and not self._paused and self._protocol is not None:
-            self._guarded(self._protocol.dataReceived, stream.read())
+            self._guarded(self._protocol.dataReceived, stream.read(DELIVERY))
         if stream.peer_ended and not self._read_ended:
             self._read_ended = True
             self.readConnectionLost(Failure(ConnectionDone()))
@@ -361,6 +383,19 @@ class StreamConnection:
             self._lose(loss_reason(stream.failure))
         elif stream.acknowledged and (self.disconnecting or self._read_ended):
             self._lose(Failure(ConnectionDone()))
+
+    def _check_endless(self) -> None:
+        """Put an end to a stream that nobody reads."""
+        if self._drop_at is None or self._stream.failure is not None:
+            return
+        closed = self._drop_at - PEER_END_PATIENCE
+        discarded = self._stream.discarded
+        if self._discarded_by_then is None:
+            if self._is_due(closed + STOP_AFTER):
+                self._discarded_by_then = discarded
+        elif discarded > self._discarded_by_then:
+            self._stream.stop_peer()
+            self._drop_at = min(self._drop_at, self._seconds() + STOP_PATIENCE)
 
     def _close(self) -> None:
         self._stream.finish()
@@ -421,6 +456,7 @@ class StreamConnection:
                 self._timer.cancel()
             self._timer = None
             return
+        self._timer_due = deadline
         delay = max(0.0, deadline - now)
         if self._timer is not None and self._timer.active():
             self._timer.reset(delay)
@@ -435,5 +471,9 @@ class StreamConnection:
 
     def _timer_fired(self) -> None:
         self._timer = None
-        self._stream.handle_timer(self._seconds())
+        now = self._seconds()
+        if now > self._timer_due + LATE:
+            # Timers run before sockets are read.
+            self._stream.overslept(now)
+        self._stream.handle_timer(now)
         self._turn()

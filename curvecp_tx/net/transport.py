@@ -11,7 +11,11 @@ from zope.interface import implementer
 
 from curvecp_tx.address import CurveCPAddress
 from curvecp_tx.errors import BadMessageSize
-from curvecp_tx.interfaces import IMessageProtocol, IMessageTransport
+from curvecp_tx.interfaces import (
+    ILeavingProtocol,
+    IMessageProtocol,
+    IMessageTransport,
+)
 from curvecp_tx.net.report import Report
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.wire.packets import MAX_MESSAGE_BYTES, is_message_size
@@ -82,6 +86,23 @@ class MessageTransport:
         if self._protocol is not None:
             self._reactor.callLater(0, self._tell, self._protocol, reason)
             self._protocol = None
+
+    def leave(self, why: str) -> None:
+        """End when the protocol has taken its leave; who does not do that ends now."""
+        if not self.bid_farewell(why):
+            self.loseConnection()
+
+    def bid_farewell(self, why: str) -> bool:
+        """Let the protocol take its leave; tell whether it does that at all."""
+        protocol = self._protocol
+        if not ILeavingProtocol.providedBy(protocol):
+            return False
+        try:
+            protocol.leave(why)
+        except Exception:
+            self._report.bug("message protocol failed at its end")
+            self.end(Failure())
+        return True
 
     def sendMessages(self, messages: Sequence[bytes]) -> None:
         """Send messages; see the interface."""

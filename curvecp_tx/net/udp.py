@@ -8,7 +8,6 @@ to, no error may end the service: a failed call is a lost datagram and a count.
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -25,18 +24,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from curvecp_tx.interfaces import IDatagramBatchTransport
+from curvecp_tx.net import offload
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.secure.paths import Address, Datagram
-from curvecp_tx.wire.packets import MAX_DATAGRAM_BYTES
 
 MAX_PORT = 65535
 
 BATCH_LIMIT = 64
 """Datagrams read before the reactor gets its turn. 64 Hellos, the costliest that
 a stranger can send, take some 6 ms."""
-
-RECEIVE_BYTES = MAX_DATAGRAM_BYTES + 1
-"""One more than any packet has, so that a longer one is seen to be too long."""
 
 SOCKET_BUFFER = 4 << 20
 """Bytes asked of the kernel for each direction: room for the bursts of many
@@ -46,8 +42,6 @@ connections. The kernel grants what its own limit allows."""
 _IP_MTU_DISCOVER = getattr(socket, "IP_MTU_DISCOVER", 10)
 _IPV6_MTU_DISCOVER = getattr(socket, "IPV6_MTU_DISCOVER", 23)
 _PMTUDISC_DONT = 0
-
-_NOTHING_THERE = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR})
 
 
 class IBatchReceiver(Protocol):
@@ -126,6 +120,8 @@ class DatagramPort:
         self._protocol = protocol
         self._socket = sock
         self._counters = counters
+        self._receive = offload.receiver(sock, counters)
+        self._send = offload.sender(sock, counters)
         self._listening = False
         self._started = False
 
@@ -166,19 +162,22 @@ class DatagramPort:
         return "CurveCP"
 
     def connectionLost(self, reason: Failure) -> None:
-        """Close, because the reactor shuts down."""
-        self.stopListening()
+        """Close if the reactor shuts down; go on after an error of the socket.
+
+        Some reactors take an error that waits without a datagram for a hang-up.
+        """
+        if not (self._listening and getattr(self._reactor, "running", False)):
+            self.stopListening()
+            return
+        self._counters.lost_receive_error += 1
+        # To ask for the error is to clear it; else it would be back at once.
+        with contextlib.suppress(OSError):
+            self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._reactor.addReader(self)
 
     def doRead(self) -> None:
         """Read what waits, up to a limit, and hand it on as one batch."""
-        batch: list[Datagram] = []
-        receive = self._socket.recvfrom
-        try:
-            while len(batch) < BATCH_LIMIT:
-                batch.append(receive(RECEIVE_BYTES))
-        except OSError as error:
-            if error.errno not in _NOTHING_THERE:
-                self._counters.lost_receive_error += 1
+        batch = self._receive(BATCH_LIMIT)
         if batch:
             try:
                 self._protocol.datagramsReceived(batch)
@@ -188,15 +187,7 @@ class DatagramPort:
 
     def sendDatagrams(self, datagrams: Sequence[Datagram]) -> None:
         """Send datagrams; what the kernel does not take is lost and counted."""
-        send = self._socket.sendto
-        sent = 0
-        for datagram, address in datagrams:
-            try:
-                send(datagram, address)
-                sent += 1
-            except OSError:
-                self._counters.lost_send_error += 1
-        self._counters.datagrams_sent += sent
+        self._send(datagrams)
 
     def write(self, datagram: bytes, address: Address) -> None:
         """Send one datagram."""

@@ -79,7 +79,8 @@ class CurveCPClientService(Service):
         if self._connecting is not None and self._program is None:
             self._connecting.cancel()
         for program in self.programs.running:
-            program.disconnect(STOP_PATIENCE)
+            program.leave("the client stops")
+            program.end_within(STOP_PATIENCE)
         return self.programs.running.when_none()
 
     def kill(self) -> None:

@@ -5,7 +5,10 @@ No Twisted here: the key tools use it, too.
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
+from functools import cache
 from typing import NoReturn
 
 USAGE = 100
@@ -13,6 +16,8 @@ USAGE = 100
 
 FAILURE = 111
 """It makes sense and cannot be done, or a program was killed by a signal."""
+
+STANDARD_ERROR = 2
 
 
 def say(command: str, text: str) -> None:
@@ -22,7 +27,24 @@ def say(command: str, text: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         # There is nobody to tell that nobody can be told.
-        return
+        _prepare_exit()
+
+
+@cache
+def _prepare_exit() -> None:
+    """Have the rest thrown away at the end."""
+    atexit.register(_give_up_unwritten)
+
+
+def _give_up_unwritten() -> None:
+    """Throw away what standard error has not taken by the end.
+
+    Python would make an exit code of its own of that, instead of ours.
+    """
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_ERROR)
 
 
 def die(command: str, reason: str, *, silent: bool = False) -> NoReturn:

@@ -7,27 +7,36 @@ program's.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 
 from twisted.python import usage
 
 from curvecp_tx._version import __version__
-from curvecp_tx.errors import BadName
-from curvecp_tx.net.listener import DEFAULT_CLIENTS
 from curvecp_tx.net.programs import StreamMode
 from curvecp_tx.net.report import Verbosity
 from curvecp_tx.net.udp import MAX_PORT
+from curvecp_tx.secure.admission import (
+    DEFAULT_CLIENTS,
+    HELLO_RATE,
+    PROGRAM_START_RATE,
+    Limits,
+)
 from curvecp_tx.secure.client import DEFAULT_TIMEOUT
 from curvecp_tx.service.exits import die_of_usage
-from curvecp_tx.wire.names import encode_server_name, parse_extension, parse_key
+from curvecp_tx.service.operands import (
+    parse_extension_operand,
+    parse_ip,
+    parse_name,
+    parse_number,
+    parse_rate,
+    parse_seconds,
+)
+from curvecp_tx.service.stopping import DEFAULT_GRACE
+from curvecp_tx.wire.names import parse_key
 
 MAX_CLIENTS = 65535
 MAX_ADDRESSES = 1000
 """As many server addresses as the reference takes."""
-
-MAX_DIGITS = 9
-"""Digits of a number, as with the reference: no typing error takes longer."""
 
 
 class CommandOptions(usage.Options):
@@ -98,67 +107,6 @@ class CommandOptions(usage.Options):
         return list(given[: len(names)]), list(given[len(names) :])
 
 
-def parse_number(text: str, low: int, high: int, what: str) -> int:
-    """Read a decimal number within bounds.
-
-    :raises usage.UsageError: if it is none, or is out of bounds.
-    """
-    digits = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
-    if not digits or not low <= int(text) <= high:
-        raise usage.UsageError(f"{what} must be an integer between {low} and {high}")
-    return int(text)
-
-
-def parse_seconds(text: str, what: str) -> float:
-    """Read a positive, finite number of seconds.
-
-    :raises usage.UsageError: if it is none.
-    """
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise usage.UsageError(f"{what} must be a positive number of seconds")
-    return seconds
-
-
-def parse_ip(text: str) -> str:
-    """Check an IPv4 or IPv6 address.
-
-    :raises usage.UsageError: if it is none.
-    """
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        raise usage.UsageError("ip must be an IPv4 or IPv6 address") from None
-
-
-def parse_name(text: str) -> str:
-    """Check a server name.
-
-    :raises usage.UsageError: if it is too long.
-    """
-    try:
-        encode_server_name(text)
-    except BadName:
-        raise usage.UsageError(
-            "sname must be at most 255 bytes, at most 63 bytes between dots"
-        ) from None
-    return text
-
-
-def parse_extension_operand(text: str) -> bytes:
-    """Read a server's extension.
-
-    :raises usage.UsageError: if it is not 32 hexadecimal digits.
-    """
-    extension = parse_extension(text)
-    if extension is None:
-        raise usage.UsageError("ext must be exactly 32 hex characters")
-    return extension
-
-
 class ServerOptions(CommandOptions):
     """The command line of curvecpserver."""
 
@@ -176,6 +124,25 @@ class ServerOptions(CommandOptions):
             "-c n (optional)",
             f"allow at most n clients at once (default {DEFAULT_CLIENTS})",
         ),
+        ("--authorized-keys file (optional)", "let in only clients with these keys"),
+        ("--max-per-ip n (optional)", "allow at most n clients from one address"),
+        ("--max-per-key n (optional)", "allow at most n clients with one key"),
+        (
+            "--hello-rate n (optional)",
+            f"answer n Hellos a second and address (default {HELLO_RATE:g})",
+        ),
+        (
+            "--start-rate n (optional)",
+            f"start n programs a second (default {PROGRAM_START_RATE:g})",
+        ),
+        (
+            "--idle-timeout seconds (optional)",
+            "end clients that are silent for so long",
+        ),
+        (
+            "--grace seconds (optional)",
+            f"when stopped, give clients so long to finish (default {DEFAULT_GRACE:g})",
+        ),
         ("-1 (optional)", "print the UDP port when it is bound"),
         ("--stream (optional)", "prog is a plain program, on descriptors 0 and 1"),
         ("--forward endpoint (optional)", "connect clients there; there is no prog"),
@@ -191,6 +158,13 @@ class ServerOptions(CommandOptions):
     def __init__(self) -> None:
         super().__init__()
         self["clients"] = DEFAULT_CLIENTS
+        self["authorized-keys"] = None
+        self["max-per-ip"] = None
+        self["max-per-key"] = None
+        self["hello-rate"] = HELLO_RATE
+        self["start-rate"] = None
+        self["idle-timeout"] = None
+        self["grace"] = DEFAULT_GRACE
         self["print-port"] = False
         self["stream"] = False
         self["forward"] = None
@@ -201,6 +175,34 @@ class ServerOptions(CommandOptions):
         self["clients"] = parse_number(n, 1, MAX_CLIENTS, "n")
 
     opt_c = opt_clients
+
+    def opt_authorized_keys(self, file: str) -> None:
+        """let in only clients whose keys are in this file; read again at SIGHUP"""
+        self["authorized-keys"] = file
+
+    def opt_max_per_ip(self, n: str) -> None:
+        """allow at most n clients at once from one address (IPv6: one /64 network)"""
+        self["max-per-ip"] = parse_number(n, 1, MAX_CLIENTS, "max-per-ip")
+
+    def opt_max_per_key(self, n: str) -> None:
+        """allow at most n clients at once with one key"""
+        self["max-per-key"] = parse_number(n, 1, MAX_CLIENTS, "max-per-key")
+
+    def opt_hello_rate(self, n: str) -> None:
+        """answer at most n Hellos a second from one address (default 200)"""
+        self["hello-rate"] = parse_rate(n, "hello-rate")
+
+    def opt_start_rate(self, n: str) -> None:
+        """start at most n programs a second (default 50)"""
+        self["start-rate"] = parse_rate(n, "start-rate")
+
+    def opt_idle_timeout(self, seconds: str) -> None:
+        """end connections whose clients have sent nothing for so long"""
+        self["idle-timeout"] = parse_seconds(seconds, "idle-timeout")
+
+    def opt_grace(self, seconds: str) -> None:
+        """when told to stop, give clients so long to finish (default 10)"""
+        self["grace"] = parse_seconds(seconds, "grace", zero=True)
 
     def opt_print_port(self) -> None:
         """print the UDP port on standard output when it is bound"""
@@ -228,6 +230,10 @@ class ServerOptions(CommandOptions):
             raise usage.UsageError("--stream and --forward exclude each other")
         if self["proxy-header"] and not forward:
             raise usage.UsageError("--proxy-header goes with --forward")
+        if forward and self["start-rate"] is not None:
+            raise usage.UsageError("--forward starts no programs: no --start-rate")
+        if not forward and self["start-rate"] is None:
+            self["start-rate"] = PROGRAM_START_RATE
         (name, keydir, ip, port, ext), program = self.operands(
             operands, names, program=not forward
         )
@@ -237,6 +243,17 @@ class ServerOptions(CommandOptions):
         self["port"] = parse_number(port, 0, MAX_PORT, "port")
         self["extension"] = parse_extension_operand(ext)
         self["program"] = program
+
+    @property
+    def limits(self) -> Limits:
+        """How much the server lets in."""
+        return Limits(
+            clients=self["clients"],
+            per_ip=self["max-per-ip"],
+            per_key=self["max-per-key"],
+            hello_rate=self["hello-rate"],
+            start_rate=self["start-rate"],
+        )
 
 
 class ClientOptions(CommandOptions):

@@ -6,49 +6,59 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IStreamClientEndpoint
 
-from curvecp_tx.errors import CurveCPError
+from curvecp_tx.errors import AuthorizedKeysFileError, CurveCPError
 from curvecp_tx.interfaces import (
     IClientPolicy,
     ICurveCPReactor,
     IHandlerFactory,
 )
+from curvecp_tx.net.authorized_file import AuthorizedKeysFile
 from curvecp_tx.net.child import HandlerProgramFactory
 from curvecp_tx.net.clock import make_monotonic
 from curvecp_tx.net.forward import ForwardFactory
 from curvecp_tx.net.keydir import Identity
-from curvecp_tx.net.listener import DEFAULT_CLIENTS, MessageListener
+from curvecp_tx.net.listener import MessageListener
 from curvecp_tx.net.programs import (
     SERVER_DESCRIPTORS,
     ProgramOnStream,
     StreamProgramFactory,
 )
 from curvecp_tx.net.report import Report
+from curvecp_tx.net.reserve import Reserve
 from curvecp_tx.net.stream_factory import StreamFactory
 from curvecp_tx.net.udp import DatagramPort, open_socket
+from curvecp_tx.secure.admission import Limits
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.service.exits import die
 from curvecp_tx.service.options import ServerOptions
+from curvecp_tx.service.signals import SignalHandling, SignalledService
+from curvecp_tx.service.stopping import DEFAULT_GRACE, FAREWELL, Waiting
 
 Options = ServerOptions
 
 
-class CurveCPServerService(Service):
+class CurveCPServerService(SignalledService):
     """Serves CurveCP clients.
 
     The port is bound by :meth:`bind`, or else when privileged services start, or
-    else at the start; it is served from the start on. Stopping ends all
-    connections, and is done when the last program has ended.
+    else at the start; it is served from the start on. Stopping lets nobody new in,
+    leaves the others some time to end by themselves, and then ends connections and
+    programs.
 
     :param handlers: makes what serves a client: a program, a stream.
     :param interface: IP address to bind.
     :param port: UDP port to bind; 0 picks one.
     :param sock: a socket that is bound already, instead of these two.
+    :param limits: as for :class:`~curvecp_tx.net.listener.MessageListener`, like
+        ``policy`` and ``idleTimeout``.
+    :param authorized: the file of the only keys that may come in.
+    :param grace: seconds that connections get when the service stops.
+    :ivar reload: reads that file again; ``None`` if there is none.
     :raises BadName: if ``serverName`` cannot be a server's name.
     """
 
@@ -64,7 +74,10 @@ class CurveCPServerService(Service):
         port: int,
         sock: socket.socket | None = None,
         policy: IClientPolicy | None = None,
-        clients: int = DEFAULT_CLIENTS,
+        limits: Limits = Limits(),  # noqa: B008 - a frozen value
+        authorized: AuthorizedKeysFile | None = None,
+        idleTimeout: float | None = None,
+        grace: float = DEFAULT_GRACE,
         report: Report | None = None,
         counters: Counters | None = None,
     ) -> None:
@@ -74,6 +87,12 @@ class CurveCPServerService(Service):
         self._port_number = port
         self._socket = sock
         self._port: DatagramPort | None = None
+        self._limits = limits
+        self._authorized = authorized
+        self._reserve = Reserve()
+        self._grace = grace
+        self._waiting = Waiting(reactor)
+        self.reload = None if authorized is None else self._read_authorized_keys
         self.counters = counters or Counters()
         self.handlers = handlers
         self.listener = MessageListener(
@@ -83,7 +102,9 @@ class CurveCPServerService(Service):
             name=serverName,
             extension=extension,
             policy=policy,
-            clients=clients,
+            limits=limits,
+            authorized=None if authorized is None else authorized.keys,
+            idleTimeout=idleTimeout,
             report=report,
             counters=self.counters,
         )
@@ -107,7 +128,9 @@ class CurveCPServerService(Service):
     def startService(self) -> None:
         """Serve."""
         super().startService()
+        self._waiting = Waiting(self._reactor)
         self.bind()
+        self._reserve.fill()
         assert self._socket is not None  # noqa: S101 - bind has seen to it
         self._port = DatagramPort(
             self._reactor, self.listener, self._socket, self.counters
@@ -116,22 +139,49 @@ class CurveCPServerService(Service):
 
     @inlineCallbacks
     def stopService(self):  # type: ignore[no-untyped-def]
-        """End all connections, and wait until the programs have ended."""
+        """Let clients finish, end what is left, and wait for the programs' end."""
         yield super().stopService()
-        self.listener.stopAccepting()
-        self.listener.loseConnections()
+        report, listener, waiting = self._report, self.listener, self._waiting
+        listener.stopAccepting()
+        if listener.connections:
+            report.info(
+                "stopping: {count} clients may go on for {grace:g} s",
+                count=listener.connections,
+                grace=self._grace,
+            )
+            yield waiting.wait(listener.whenIdle(), self._grace)
+        if listener.connections:
+            report.info("stopping: {count} clients end now", count=listener.connections)
+        listener.leave("the server stops")
+        programs = self.handlers.whenIdle()
+        yield waiting.wait(listener.whenIdle(), FAREWELL)
+        listener.loseConnections()
         if self._port is not None:
             self._port.stopListening()
         elif self._socket is not None:
             self._socket.close()
         self._port = self._socket = None
-        yield self.handlers.whenIdle()
+        self._reserve.empty()
+        yield programs
         counted = {k: n for k, n in self.counters.as_dict().items() if n}
-        self._report.info("counters: {counted}", counted=counted)
+        report.info("counters: {counted}", counted=counted)
 
     def kill(self) -> None:
-        """Kill what has been started for clients."""
+        """Wait for nothing: end connections now, and kill programs."""
+        self._report.info("stopping: at once")
+        self._waiting.hurry()
         self.handlers.kill()
+
+    def _read_authorized_keys(self) -> None:
+        assert self._authorized is not None  # noqa: S101 - else nobody calls this
+        try:
+            with self._reserve.lent():
+                authorized = self._authorized.read()
+        except AuthorizedKeysFileError as error:
+            self._report.error("{why}; the keys before stay in force", why=error)
+        else:
+            self.listener.allow(self._limits, authorized)
+            self._report.info("authorized keys: {count}", count=len(authorized))
 
 
 def _print_now(text: str) -> None:
@@ -140,6 +190,17 @@ def _print_now(text: str) -> None:
 
 
 def makeService(
+    options: ServerOptions, show: Callable[[str], object] = _print_now
+) -> CurveCPServerService:
+    """Make the service for twistd, which leaves some signals to us."""
+    from twisted.internet import reactor
+
+    service = make_server(options, show)
+    service.signals = SignalHandling(reactor, service, chain=True)
+    return service
+
+
+def make_server(
     options: ServerOptions, show: Callable[[str], object] = _print_now
 ) -> CurveCPServerService:
     """Make the service that a command line asks for, its port bound.
@@ -155,6 +216,8 @@ def makeService(
     counters = Counters()
     try:
         handlers = _make_handlers(options, reactor, report, counters)
+        keys = options["authorized-keys"]
+        authorized = None if keys is None else AuthorizedKeysFile(keys)
         sock = open_socket(options["interface"], options["port"])
         # Last, since it uses up nonces for good.
         identity = Identity.for_server(options["keydir"])
@@ -173,7 +236,10 @@ def makeService(
         interface=options["interface"],
         port=options["port"],
         sock=sock,
-        clients=options["clients"],
+        limits=options.limits,
+        authorized=authorized,
+        idleTimeout=options["idle-timeout"],
+        grace=options["grace"],
         report=report,
         counters=counters,
     )

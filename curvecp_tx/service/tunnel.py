@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, succeed
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.stdio import StandardIO
@@ -21,6 +22,8 @@ from curvecp_tx.net.report import Report
 from curvecp_tx.net.stream_endpoints import CurveCPClientEndpoint
 from curvecp_tx.service.exits import die, die_of_usage
 from curvecp_tx.service.options import ClientOptions
+from curvecp_tx.service.signals import SignalHandling, SignalledService
+from curvecp_tx.service.stopping import FAREWELL, Waiting
 
 Options = ClientOptions
 
@@ -35,10 +38,34 @@ class _Terminal(Side):
         super().__init__()
         self.gone: Deferred[None] = Deferred()
 
+    def writeConnectionLost(self) -> None:
+        """Tell that nothing is left to write: more may never be heard from here."""
+        super().writeConnectionLost()
+        self._tell()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell that nothing is left to write."""
         super().connectionLost(reason)
-        self.gone.callback(None)
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self.gone.called:
+            self.gone.callback(None)
+
+
+class _StandardIO(StandardIO):
+    """Knows whether all could be written.
+
+    :ivar written: false if the system has refused some of the output.
+    """
+
+    written = True
+
+    def childConnectionLost(self, fd: str, reason: Failure) -> None:
+        """Look at the reason, which nobody else is told."""
+        if fd == "write" and not reason.check(ConnectionDone):
+            self.written = False
+        super().childConnectionLost(fd, reason)  # type: ignore[misc]
 
 
 class StdioService(Service):
@@ -55,6 +82,7 @@ class StdioService(Service):
         self._endpoint = endpoint
         self._report = report
         self._far: Side | None = None
+        self._waiting = Waiting(reactor)
         self.ended: Deferred[int] = Deferred()
 
     def startService(self) -> None:
@@ -64,27 +92,43 @@ class StdioService(Service):
         self._connecting = self._endpoint.connect(Factory.forProtocol(lambda: far))
         self._connecting.addCallbacks(self._connected, self._failed)
 
-    def stopService(self) -> None:
-        """Give up."""
+    def stopService(self) -> Deferred[None]:
+        """Give up, and tell the server that it is a failure."""
         super().stopService()
         if self._far is None:
             self._connecting.cancel()
-        else:
-            self._far.transport.abortConnection()
+            return succeed(None)
+        self._far.transport.abortConnection()
+        return self._waiting.wait(self._far.transport.whenOver, FAREWELL)
+
+    def kill(self) -> None:
+        """Wait for nothing."""
+        self._waiting.hurry()
 
     def _connected(self, far: Any) -> None:
         self._far = far
         near = _Terminal()
-        StandardIO(near, reactor=self._reactor)
+        standard = _StandardIO(near, reactor=self._reactor)
         near.splice(far)
-        far.transport.whenOver.addCallback(self._over, near)
+        far.transport.whenOver.addCallback(self._over, near, standard)
 
-    def _over(self, problem: CurveCPError | None, near: _Terminal) -> None:
+    def _over(
+        self, problem: CurveCPError | None, near: _Terminal, standard: _StandardIO
+    ) -> None:
         if problem is None:
-            near.gone.addCallback(lambda _: self.ended.callback(0))
+            near.gone.addCallback(self._finished, standard)
         else:
-            self._report.error("fatal: {why}", why=problem)
-            self.ended.callback(FAILED_STATUS)
+            self._fail(problem)
+
+    def _finished(self, _: None, standard: _StandardIO) -> None:
+        if standard.written:
+            self.ended.callback(0)
+        else:
+            self._fail("unable to write output")
+
+    def _fail(self, why: object) -> None:
+        self._report.error("fatal: {why}", why=why)
+        self.ended.callback(FAILED_STATUS)
 
     def _failed(self, reason: Failure) -> None:
         if self.running:
@@ -92,7 +136,7 @@ class StdioService(Service):
         self.ended.callback(FAILED_STATUS)
 
 
-class ListenService(Service):
+class ListenService(SignalledService):
     """Connects each connection to a local port with a server."""
 
     def __init__(
@@ -103,6 +147,7 @@ class ListenService(Service):
         *,
         report: Report,
     ) -> None:
+        self._waiting = Waiting(reactor)
         self._endpoint = serverFromString(reactor, listen)
         self._factory = ForwardFactory(endpoint, report=report)
         self._listening: Deferred[IListeningPort] | None = None
@@ -132,12 +177,18 @@ class ListenService(Service):
 
     @inlineCallbacks
     def stopService(self):  # type: ignore[no-untyped-def]
-        """Take no more connections."""
+        """Take no more connections, and end those that there are."""
         yield super().stopService()
         port, self._port = self._port, None
         self._listening = None
         if port is not None:
             yield port.stopListening()
+        over = [far.transport.whenOver for far in self._factory.end()]
+        yield self._waiting.wait(DeferredList(over), FAREWELL)
+
+    def kill(self) -> None:
+        """Wait for nothing."""
+        self._waiting.hurry()
 
 
 def make_endpoint(reactor: Any, options: ClientOptions) -> CurveCPClientEndpoint:
@@ -160,7 +211,16 @@ def make_endpoint(reactor: Any, options: ClientOptions) -> CurveCPClientEndpoint
 
 
 def makeService(options: ClientOptions) -> ListenService:
-    """Make the service of ``twistd curvecpclient --listen``, its port bound."""
+    """Make the service for twistd, which leaves some signals to us."""
+    from twisted.internet import reactor
+
+    service = make_tunnel(options)
+    service.signals = SignalHandling(reactor, service, chain=True)
+    return service
+
+
+def make_tunnel(options: ClientOptions) -> ListenService:
+    """Make the service of ``--listen``, its port bound."""
     from twisted.internet import reactor
 
     if options["listen"] is None:

@@ -389,7 +389,7 @@ class Stream:
         arrival = Arrival.FRESH
         if block or ending:
             arrival = receiver.receive(position, block, ending)
-            self._expecting = receiver.total is None
+            self._expecting = not receiver.complete
         elif receiver.complete and position == receiver.acknowledgment()[0][1]:
             # Neither of the two facts is ever taken back, so that it does not
             # matter when this message left.

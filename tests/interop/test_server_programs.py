@@ -111,7 +111,7 @@ class EndTests(RawClientTestCase):
 
     async def assert_ends_well(self, number: int, *firsts: str) -> None:
         """Check that a signal ends a server with programs, and the programs."""
-        server = await self.serve(OURS, HANDLER)
+        server = await self.serve(OURS, HANDLER, options=("--grace", "0"))
         for first in firsts:
             await self.connect(server, first)
         children = server.process.children()

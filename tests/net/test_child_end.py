@@ -101,20 +101,38 @@ class EscalationTests(ProgramCase):
         self.program.kill()
         self.assertIn(self.program, self.factory.running)
 
-    def test_disconnect(self) -> None:
-        """A connection may be ended with another patience."""
+    def test_leave(self) -> None:
+        """A server that stops closes the way in; what is written is still sent."""
         self.start()
-        self.program.disconnect(Patience(terminate=1.0, kill=2.0))
+        self.program.leave("the server stops")
+        self.program.leave("the server stops")
+        self.assertEqual(os.read(self.process.descriptors[8], 100), b"")
+        os.write(self.process.descriptors[9], encode_frame(message(1)))
+        self.reactor.poll()
+        self.assertEqual(self.wire.sent, [message(1)])
+        self.wire.deliver([message(2)])
+        self.assertEqual(self.wire.released, 0)
+        self.assertSignals((4.75, []), (5.0, ["TERM"]), (10.0, ["TERM", "KILL"]))
+        self.process.exit(signal=9)
+        self.reactor.advance(0)
         self.assertEqual(self.wire.released, 1)
-        self.assertSignals((0.75, []), (1.0, ["TERM"]), (3.0, ["TERM", "KILL"]))
 
-    def test_disconnect_again(self) -> None:
-        """One that has ended already makes its program end sooner."""
+    def test_leave_and_lose(self) -> None:
+        """The end of the connection after that does not start the clock anew."""
+        self.start()
+        self.program.leave("the server stops")
+        self.reactor.advance(3.0)
+        self.wire.loseConnection()
+        self.assertSignals((1.75, []), (2.0, ["TERM"]), (7.0, ["TERM", "KILL"]))
+
+    def test_sooner(self) -> None:
+        """Who is asked for an earlier end ends earlier, and never later."""
         self.start(patience=Patience(terminate=100.0, kill=100.0))
         self.wire.loseConnection()
         self.reactor.advance(0)
         self.reactor.advance(1.0)
-        self.program.disconnect(Patience(terminate=1.0, kill=2.0))
+        self.program.end_within(Patience(terminate=1.0, kill=2.0))
+        self.program.end_within(Patience(terminate=2.0, kill=2.0))
         self.assertSignals((0.75, []), (1.0, ["TERM"]), (3.0, ["TERM", "KILL"]))
         self.assertEqual(self.wire.released, 1)
 

@@ -25,10 +25,11 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from curvecp_tx.errors import BadName, KeyDirectoryError
+from curvecp_tx.errors import AuthorizedKeysFileError, BadName, KeyDirectoryError
 from curvecp_tx.net.endpoint_strings import CurveCPClientParser, CurveCPServerParser
 from curvecp_tx.net.keydir import read_public_key
 from curvecp_tx.net.udp import DatagramPort
+from curvecp_tx.secure.admission import Limits
 from tests.commands.running import EXTENSION, TWISTD, new_key_directory
 from tests.net.streaming import Echo
 from tests.net.test_stream_endpoints import Client
@@ -58,6 +59,14 @@ class BadStringTests(SynchronousTestCase):
             (ValueError, f"curvecp:http:keydir={keydir}:name=a"),
             (ValueError, f"curvecp:0:keydir={keydir}:name=a:extension=12"),
             (ValueError, f"curvecp:0:keydir={keydir}:name=a:clients=many"),
+            (ValueError, f"curvecp:0:keydir={keydir}:name=a:clients=0"),
+            (ValueError, f"curvecp:0:keydir={keydir}:name=a:maxPerIP=0"),
+            (ValueError, f"curvecp:0:keydir={keydir}:name=a:maxPerKey=few"),
+            (ValueError, f"curvecp:0:keydir={keydir}:name=a:idleTimeout=soon"),
+            (
+                AuthorizedKeysFileError,
+                f"curvecp:0:keydir={keydir}:name=a:authorizedKeys=/nonexistent",
+            ),
             (KeyDirectoryError, "curvecp:0:keydir=/nonexistent:name=a"),
         ):
             with self.subTest(text=text):
@@ -133,10 +142,14 @@ class StringTests(TestCase):
     async def test_echo(self) -> None:
         """A server and a client made from strings speak with each other."""
         keydir, own = new_key_directory(self), new_key_directory(self)
+        guests = os.path.abspath(self.mktemp())
+        with open(guests, "w") as file:
+            file.write(f"{read_public_key(own).hex()} talker\n")
         server = serverFromString(
             reactor,
             f"curvecp:0:keydir={keydir}:name=a.example:interface=127.0.0.1"
-            f":extension={EXTENSION}:clients=3",
+            f":extension={EXTENSION}:clients=3:maxPerIP=2:maxPerKey=1"
+            f":idleTimeout=60:authorizedKeys={guests}",
         )
         served: list[Any] = []
 
@@ -156,7 +169,11 @@ class StringTests(TestCase):
         await talker.done
         self.assertEqual(talker.over, [None])
         self.assertEqual(talker.received, b"hello")
-        self.assertEqual(served[0].transport.getPeer().key, read_public_key(own))
+        peer = served[0].transport.getPeer()
+        self.assertEqual((peer.key, peer.name), (read_public_key(own), "talker"))
+        limits = port.listener._server.limits
+        self.assertEqual(limits, Limits(clients=3, per_ip=2, per_key=1))
+        self.assertEqual(port.listener._idle_timeout, 60.0)
 
     async def test_web_server(self) -> None:
         """``twistd web`` serves over CurveCP, and a web client fetches."""

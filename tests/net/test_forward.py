@@ -19,7 +19,7 @@ from curvecp_tx.address import CurveCPAddress
 from curvecp_tx.net.forward import PROXY_SIGNATURE, ForwardFactory, Side, proxy_header
 from curvecp_tx.net.report import Report, Verbosity
 from curvecp_tx.net.stream_endpoints import CurveCPClientEndpoint, CurveCPServerEndpoint
-from tests.net.recording import CLIENT_IDENTITY, NAME, SERVER_IDENTITY
+from tests.net.recording import CLIENT_IDENTITY, NAME, SERVER_IDENTITY, logged
 from tests.net.streaming import HalfTalker
 from tests.net.test_programs import Peer
 
@@ -241,6 +241,54 @@ class HeaderTests(SynchronousTestCase):
         self.check("2001:db8::1", "2001:db8::2", "2001:db8::2")
         self.check("192.0.2.1", "::", "0.0.0.0")
         self.assertEqual(len(PROXY_SIGNATURE), 12)
+
+
+class DialTests(SynchronousTestCase):
+    """The dialling of the far side."""
+
+    def setUp(self) -> None:
+        """Have a connection come in, and dial for it."""
+        self.cancelled: list[object] = []
+        self.dialled: Deferred[Any] = Deferred(self.cancelled.append)
+        self.factory = ForwardFactory(self, report=Report())  # type: ignore[arg-type]
+        self.near = self.factory.buildProtocol(None)
+        self.below = FakeTransport()
+        self.near.makeConnection(self.below)
+
+    def connect(self, factory: Factory) -> Deferred[Any]:
+        """Be the endpoint."""
+        self.far: Any = factory.buildProtocol(None)
+        return self.dialled
+
+    def test_cancelled(self) -> None:
+        """When the near side ends first, nobody needs the far one any more."""
+        with logged() as lines:
+            self.near.connectionLost()
+        self.assertEqual(self.cancelled, [self.dialled])
+        self.assertEqual(lines("forward"), [])
+        self.assertEqual(self.factory.end(), [])
+
+    def test_not_cancelled(self) -> None:
+        """A far side that stands is ended by other means."""
+        self.far.makeConnection(FakeTransport())
+        self.dialled.callback(self.far)
+        self.near.connectionLost(Failure(OSError()))
+        self.assertEqual(self.cancelled, [])
+        self.assertIn("loseConnection", self.far.transport.calls)
+
+    def test_end(self) -> None:
+        """A factory can end all that it has connected, and all that it dials."""
+        other = self.factory.buildProtocol(None)
+        standing, far = self.far, FakeTransport()
+        self.far.makeConnection(far)
+        self.dialled.callback(self.far)
+        self.dialled = Deferred(self.cancelled.append)
+        other.makeConnection(FakeTransport())
+        self.assertEqual(self.factory.end(), [standing])
+        for side in (self.near, other):
+            self.assertIn("loseConnection", side.transport.calls)
+            side.connectionLost()
+        self.assertEqual(self.cancelled, [self.dialled])
 
 
 class FakeTransport:

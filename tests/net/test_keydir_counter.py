@@ -19,6 +19,7 @@ from curvecp_tx.errors import KeyDirectoryError, NoncesExhausted
 from curvecp_tx.net import keydir
 from curvecp_tx.net.keydir import KeyDirectory, make_key_directory
 from curvecp_tx.secure.nonces import LongTermNonces, permute
+from tests.faults.figures import note
 
 COUNTER = ".expertsonly/noncecounter"
 DRAFT = ".expertsonly/noncecounter.new"
@@ -51,12 +52,12 @@ import os, signal, sys
 from curvecp_tx.net.keydir import KeyDirectory
 directory = KeyDirectory.load(sys.argv[1])
 for _ in range(int(sys.argv[2])):
-    nonces = directory.reserve_nonces(5, patience=60.0, random_bytes=bytes)
+    nonces = directory.reserve_nonces(SIZE, patience=60.0, random_bytes=bytes)
     if "crash" in sys.argv:
         os.kill(os.getpid(), signal.SIGKILL)
-    for _ in range(5):
+    for _ in range(SIZE):
         print(nonces().hex())
-"""
+""".replace("SIZE", "int(sys.argv[3])")
 
 
 def python(script: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -274,25 +275,28 @@ class ProcessTests(CounterTestCase):
 
     def test_killed_between_reservation_and_use(self) -> None:
         """A process killed before it used its values has used them up."""
-        process = self.start(RESERVE, self.path, "1", "crash")
+        process = self.start(RESERVE, self.path, "1", "5", "crash")
         output, _ = process.communicate(timeout=TIMEOUT)
         self.assertEqual((process.returncode, output), (-signal.SIGKILL, b""))
         self.assertEqual(self.counter(), 5)
         self.assertEqual(self.reserve()(), self.nonce(5))
 
     def test_eight_processes(self) -> None:
-        """Eight processes at once get disjoint runs, and none is left out."""
-        processes = [self.start(RESERVE, self.path, "12") for _ in range(8)]
+        """Eight processes at once get a thousand nonces each, and none comes twice."""
+        runs, size = 20, 50
+        arguments = self.path, str(runs), str(size)
+        processes = [self.start(RESERVE, *arguments) for _ in range(8)]
         given: list[str] = []
         for process in processes:
             output, _ = process.communicate(timeout=TIMEOUT)
             self.assertEqual(process.returncode, 0)
             given += output.decode().split()
-        count = 8 * 12 * 5
+        count = 8 * runs * size
         self.assertEqual(self.counter(), count)
         self.assertEqual(
             sorted(given), sorted(self.nonce(value).hex() for value in range(count))
         )
+        note("F3", "TT", f"{count} nonces by 8 processes, none twice")
 
     def test_waits_for_lock(self) -> None:
         """A lock that another process holds is waited for."""

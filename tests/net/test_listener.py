@@ -12,6 +12,7 @@ from curvecp_tx.errors import BadMessageSize, BadName, NoncesExhausted
 from curvecp_tx.interfaces import IClientPolicy, IMessageTransport
 from curvecp_tx.net import listener as listener_module
 from curvecp_tx.net.listener import AdmitEverybody
+from curvecp_tx.secure.admission import Limits
 from curvecp_tx.secure.cookies import MINUTE
 from curvecp_tx.secure.nonces import NONCE_LIMIT
 from curvecp_tx.secure.paths import Address
@@ -298,7 +299,7 @@ class EndingTests(WorldCase):
     def test_log(self) -> None:
         """The curious read how many clients there are."""
         with logged() as lines:
-            server, _ = self.connect(clients=7)
+            server, _ = self.connect(limits=Limits(clients=7))
             server.transport.loseConnection()
         self.assertEqual(lines("status"), ["status: 1/7", "status: 0/7"])
 

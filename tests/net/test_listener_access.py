@@ -11,6 +11,7 @@ from curvecp_tx.address import CurveCPAddress
 from curvecp_tx.interfaces import IClientPolicy, IMessageProtocol
 from curvecp_tx.net.listener import POLICY_TIMEOUT
 from curvecp_tx.net.transport import WAITING_LIMIT
+from curvecp_tx.secure.admission import Limits
 from curvecp_tx.secure.client import FIRST_FLIGHT
 from tests.net.recording import (
     CLIENT,
@@ -309,12 +310,15 @@ class LimitTests(WorldCase):
         """Beyond the limit nobody gets in; one log line a minute says so."""
         factory = Recorders(received=echo)
         with logged() as lines:
-            listener = self.serve(factory, clients=2)
+            listener = self.serve(factory, limits=Limits(clients=2))
             clients = self.crowd(4)
             self.reactor.run(20.0, step=0.5)
             self.assertEqual(
                 lines("refused"),
-                ["the limit of 2 clients is reached; new ones are refused"],
+                [
+                    "the limit of 2 clients is reached; new ones are refused "
+                    "(--clients sets it)"
+                ],
             )
         self.assertEqual(listener.connections, 2)
         self.assertGreaterEqual(listener.counters.refused_limit, 4)
@@ -325,7 +329,7 @@ class LimitTests(WorldCase):
     def test_free_slot(self) -> None:
         """A slot is free at once, and a client that waits gets it."""
         factory = Recorders(received=echo)
-        listener = self.serve(factory, clients=1)
+        listener = self.serve(factory, limits=Limits(clients=1))
         first, second = self.crowd(2)
         self.assertEqual(second.built[0].messages, [])
         factory.built[0].transport.loseConnection()

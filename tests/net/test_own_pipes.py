@@ -6,11 +6,12 @@ import os
 from typing import Any
 
 from twisted.internet.error import ConnectionLost
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from curvecp_tx.address import handler_environment
 from curvecp_tx.errors import BadMessageSize, HandlerFailed
-from curvecp_tx.interfaces import IMessageTransport
+from curvecp_tx.interfaces import ILeavingProtocol, IMessageTransport
 from curvecp_tx.net.own_pipes import PipeTransport
 from curvecp_tx.net.pipes import open_pipe
 from curvecp_tx.secure.counters import Counters
@@ -25,9 +26,9 @@ class PipeTransportTests(ProgramCase):
     def setUp(self) -> None:
         """Make a transport."""
         super().setUp()
-        self.make(client=True)
+        self.make()
 
-    def make(self, **options: Any) -> None:
+    def make(self, protocol: Recorder | None = None, **options: Any) -> None:
         """Open pipes, and a transport on them."""
         self.counters = Counters()
         read_from, self.put = open_pipe()
@@ -39,10 +40,10 @@ class PipeTransportTests(ProgramCase):
             writeTo=write_to,
             report=self.make_factory().report,
             counters=self.counters,
-            **options,
+            **{"client": True, **options},
         )
         self.assertFalse(os.get_inheritable(read_from))
-        self.recorder = Recorder()
+        self.recorder = protocol or Recorder()
         self.transport.attach(self.recorder)
         self.transport.start()
 
@@ -88,6 +89,30 @@ class PipeTransportTests(ProgramCase):
         self.reactor.poll()
         self.reactor.advance(0)
         self.assertTrue(self.recorder.lost[0].check(ConnectionLost))
+        self.put = os.open(os.devnull, os.O_RDONLY)
+
+    def test_farewell(self) -> None:
+        """Who has something to say at the end still says it on the other pipe."""
+
+        @implementer(ILeavingProtocol)
+        class Leaving(Recorder):
+            def leave(self, why: str) -> None:
+                """Say it, and why."""
+                said.append(why)
+                self.transport.sendMessages([message(9)])
+
+        said: list[str] = []
+        leaving = Leaving()
+        self.transport.loseConnection()
+        os.close(self.put)
+        os.close(self.get)
+        self.make(leaving)
+        os.close(self.put)
+        self.reactor.poll()
+        self.reactor.advance(0)
+        self.assertEqual(FrameDecoder().feed(os.read(self.get, 65536)), [message(9)])
+        self.assertEqual(said, ["nothing more on descriptor 8"])
+        self.assertTrue(leaving.lost[0].check(ConnectionLost))
         self.put = os.open(os.devnull, os.O_RDONLY)
 
     def test_garbage(self) -> None:

@@ -17,12 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from curvecp_tx.interfaces import IDatagramBatchTransport
-from curvecp_tx.net.udp import (
-    BATCH_LIMIT,
-    RECEIVE_BYTES,
-    DatagramPort,
-    open_socket,
-)
+from curvecp_tx.net.offload import RECEIVE_BYTES, SWITCH
+from curvecp_tx.net.udp import BATCH_LIMIT, DatagramPort, open_socket
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.secure.paths import Datagram
 from curvecp_tx.testing import FakeReactor
@@ -124,8 +120,11 @@ class OpenSocketTests(SynchronousTestCase):
 class LoopbackTests(TestCase):
     """A port under the real reactor."""
 
+    switch = "1"
+
     def setUp(self) -> None:
         """Open a port, and a plain socket to talk to it."""
+        self.patch(os, "environ", {**os.environ, SWITCH: self.switch})
         self.counters = Counters()
         self.protocol = Batches()
         self.port = DatagramPort(
@@ -241,6 +240,12 @@ class LoopbackTests(TestCase):
         await self.protocol.onBatch
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertEqual(self.protocol.batches[0][0][0], b"second")
+
+
+class SinglyLoopbackTests(LoopbackTests):
+    """The same with a system call for each datagram."""
+
+    switch = "0"
 
 
 class StopAtStartTests(SynchronousTestCase):

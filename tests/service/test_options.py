@@ -7,17 +7,22 @@ import os
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
+from curvecp_tx.secure.admission import HELLO_RATE, PROGRAM_START_RATE
 from curvecp_tx.service import server
-from curvecp_tx.service.options import (
-    ClientOptions,
-    CommandOptions,
-    ServerOptions,
+from curvecp_tx.service.operands import (
     parse_extension_operand,
     parse_ip,
     parse_name,
     parse_number,
+    parse_rate,
     parse_seconds,
 )
+from curvecp_tx.service.options import (
+    ClientOptions,
+    CommandOptions,
+    ServerOptions,
+)
+from curvecp_tx.service.stopping import DEFAULT_GRACE
 
 SERVER = ("name", "no/such/keydir", "192.0.2.1", "1", "0" * 32, "no-such-program")
 
@@ -55,6 +60,13 @@ class OptionsTests(SynchronousTestCase):
             {
                 "verbosity": 1,
                 "clients": 100,
+                "authorized-keys": None,
+                "max-per-ip": None,
+                "max-per-key": None,
+                "hello-rate": 200.0,
+                "start-rate": None,
+                "idle-timeout": None,
+                "grace": 10.0,
                 "print-port": False,
                 "stream": False,
                 "forward": None,
@@ -77,6 +89,10 @@ class OptionsTests(SynchronousTestCase):
     def test_usage_tells_defaults(self) -> None:
         """The usage text names each default that the code has."""
         self.assertIn("(default 100)", ServerOptions().usage_lines())
+        short, long = ServerOptions().usage_lines(), str(ServerOptions())
+        for default in (HELLO_RATE, PROGRAM_START_RATE, DEFAULT_GRACE):
+            self.assertIn(f"(default {default:g})", short)
+            self.assertIn(f"(default {default:g})", " ".join(long.split()))
         self.assertIn("(default 60)", ClientOptions().usage_lines())
 
     def test_operands(self) -> None:
@@ -119,6 +135,21 @@ class ParserTests(SynchronousTestCase):
         for text in ("0", "-1", "nan", "inf", "1e400", "soon", ""):
             error = self.assertRaises(UsageError, parse_seconds, text, "t")
             self.assertEqual(str(error), "t must be a positive number of seconds")
+
+    def test_zero_seconds(self) -> None:
+        """Where it makes sense, seconds may be 0."""
+        for text in ("0", "0.0", "-0"):
+            self.assertEqual(parse_seconds(text, "t", zero=True), 0.0)
+        for text in ("-1", "nan", "inf", ""):
+            error = self.assertRaises(UsageError, parse_seconds, text, "t", zero=True)
+            self.assertEqual(str(error), "t must be 0 or a positive number of seconds")
+
+    def test_rate(self) -> None:
+        """Rates are positive and finite."""
+        self.assertEqual(parse_rate("0.25", "r"), 0.25)
+        for text in ("0", "-1", "nan", "inf", "often", ""):
+            error = self.assertRaises(UsageError, parse_rate, text, "r")
+            self.assertEqual(str(error), "r must be a positive number")
 
     def test_ip(self) -> None:
         """Addresses come back in their usual spelling."""

@@ -11,15 +11,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from twisted.application.service import IServiceMaker
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import CannotListenError
-from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
+from twisted.trial.unittest import TestCase
 from zope.interface import implementer
-from zope.interface.verify import verifyObject
 
 from curvecp_tx.address import CurveCPAddress
 from curvecp_tx.errors import BadName, ProgramNotFound
@@ -28,18 +25,15 @@ from curvecp_tx.interfaces import (
     IMessageProtocolFactory,
     IMessageTransport,
 )
+from curvecp_tx.net.authorized_file import AuthorizedKeysFile
 from curvecp_tx.net.child import HandlerProgramFactory
 from curvecp_tx.net.endpoints import MessageClientEndpoint
-from curvecp_tx.net.keydir import SERVER_RESERVATION, Identity, read_public_key
-from curvecp_tx.service import server
-from curvecp_tx.service.server import CurveCPServerService, Options, makeService
-from tests.commands.running import (
-    EXTENSION,
-    TWISTD,
-    new_key_directory,
-    run_here,
-    run_python,
+from curvecp_tx.net.keydir import Identity
+from curvecp_tx.net.report import Report, Verbosity
+from curvecp_tx.service.server import (
+    CurveCPServerService,
 )
+from tests.net.recording import logged
 
 PROGRAM = """
 import os, select
@@ -110,6 +104,7 @@ class ServiceTests(TestCase):
             "extension": bytes(16),
             "interface": "127.0.0.1",
             "port": 0,
+            "grace": 0.0,
             **options,
         }
         command = [sys.executable, "-S", "-E", "-c", PROGRAM]
@@ -128,16 +123,20 @@ class ServiceTests(TestCase):
     async def visit(self, port: int) -> Visitor:
         """Connect, and wait for the program's answer."""
         visitor = Visitor()
-        endpoint = MessageClientEndpoint(
+        await self.endpoint(port).connect(visitor)
+        await visitor.answered
+        return visitor
+
+    def endpoint(self, port: int, **options: Any) -> MessageClientEndpoint:
+        """Give an endpoint for the service."""
+        return MessageClientEndpoint(
             reactor,  # type: ignore[arg-type]
             serverKey=self.identity.keys.public,
             serverName="name",
             hosts=["127.0.0.1"],
             port=port,
+            **options,
         )
-        await endpoint.connect(visitor)
-        await visitor.answered
-        return visitor
 
     async def leave(self, visitor: Visitor) -> None:
         """End a connection from the client's side."""
@@ -207,6 +206,66 @@ class ServiceTests(TestCase):
         for visitor in visitors:
             await self.leave(visitor)
 
+    async def test_stop_lets_clients_finish(self) -> None:
+        """For a time those who are in go on, and nobody else gets in."""
+        service = self.make(grace=60.0)
+        service.startService()
+        visitor = await self.visit(service.bind())
+        stopped = service.stopService()
+        visitor.answered = Deferred()
+        visitor.transport.sendMessages([bytes(16)])
+        await visitor.answered
+        late = Visitor()
+        await self.endpoint(service.bind(), timeout=0.3).connect(late)
+        await late.lost
+        self.assertEqual(service.counters.refused_draining, 1)
+        self.assertFalse(stopped.called)
+        for program in self.handlers.running:
+            program.kill()
+        await stopped
+        await self.leave(visitor)
+
+    async def test_kill(self) -> None:
+        """Who is told to stop at once does so, whatever time there is."""
+        service = self.make(grace=60.0)
+        service.startService()
+        port = service.bind()
+        visitor = await self.visit(port)
+        stopped = service.stopService()
+        service.kill()
+        await stopped
+        self.assertFalse(is_bound(port))
+        self.assertEqual(len(self.handlers.running), 0)
+        await self.leave(visitor)
+
+    def test_reload(self) -> None:
+        """The file of authorized keys is read again; a bad one changes nothing."""
+        self.assertIsNone(self.service.reload)
+        path = os.path.abspath(self.mktemp())
+        self.write(path, "")
+        report = Report(Verbosity.INFORMATION)
+        service = self.make(authorized=AuthorizedKeysFile(path), report=report)
+        assert service.reload is not None
+        admission = service.listener._server._admission
+        with logged() as lines:
+            self.write(path, f"{bytes(32).hex()} zero\n")
+            service.reload()
+            keys = admission.authorized
+            assert keys is not None
+            self.assertEqual(len(keys), 1)
+            self.write(path, "zero\n")
+            service.reload()
+            self.assertIs(admission.authorized, keys)
+            good, bad = lines("keys")
+        self.assertEqual(good, "authorized keys: 1")
+        self.assertIn(f"unusable authorized-keys file: {path}: line 1: ", bad)
+        self.assertIn("stay in force", bad)
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file."""
+        with open(path, "w") as file:
+            file.write(text)
+
     async def test_restart(self) -> None:
         """A service that was stopped can be started again, and serves again."""
         service = self.make(port=self.free_port())
@@ -241,149 +300,3 @@ class ServiceTests(TestCase):
         self.assertRaises(ProgramNotFound, self.make, command=["no-such-program"])
         self.assertRaises(BadName, self.make, serverName="a" * 64)
         self.assertRaises(ValueError, self.make, extension=bytes(15))
-
-
-class MakeServiceTests(SynchronousTestCase):
-    """Tests for ``makeService``."""
-
-    def setUp(self) -> None:
-        """Leave the clock of the reactor that runs the tests alone."""
-        self.adjusted: list[object] = []
-        self.patch(server, "make_monotonic", self.adjusted.append)
-        self.shown: list[str] = []
-        self.keydir = new_key_directory(self)
-
-    def options(self, *arguments: str, **changes: str) -> Options:
-        """Parse a command line that is good but for some changes."""
-        operands = {
-            "name": "www.example.org",
-            "keydir": self.keydir,
-            "ip": "127.0.0.1",
-            "port": "0",
-            "ext": EXTENSION,
-            "prog": "true",
-            **changes,
-        }
-        options = Options()
-        options.parseOptions([*arguments, *operands.values()])
-        return options
-
-    def make(self, *arguments: str, **changes: str) -> CurveCPServerService:
-        """Make a service from a command line."""
-        service = makeService(self.options(*arguments, **changes), self.shown.append)
-        self.addCleanup(service.stopService)
-        return service
-
-    def refusal(self, *arguments: str, **changes: str) -> tuple[int, str, str]:
-        """Fail to make a service: exit code, output and error output."""
-        options = self.options(*arguments, **changes)
-        finished = run_here(self, lambda _: [makeService(options)].clear())
-        return finished.code, finished.out, finished.err
-
-    def test_bound_before_start(self) -> None:
-        """The port is bound at once: before a daemon, and before it can fail."""
-        service = self.make()
-        self.assertFalse(service.running)
-        self.assertTrue(is_bound(service.bind()))
-
-    def test_print_port(self) -> None:
-        """``-1`` shows the port that was bound, and nothing else shows it."""
-        self.make()
-        self.assertEqual(self.shown, [])
-        service = self.make("-1")
-        self.assertEqual(self.shown, [str(service.bind())])
-
-    def test_arguments_arrive(self) -> None:
-        """The service is what the command line asked for."""
-        service = self.make("-c", "7", prog="cat")
-        host = service.listener.getHost()
-        self.assertEqual(host.key, read_public_key(self.keydir))
-        self.assertEqual(host.name, "www.example.org")
-        self.assertEqual(host.extension, bytes.fromhex(EXTENSION))
-        assert isinstance(service.handlers, HandlerProgramFactory)
-        self.assertEqual(service.handlers.arguments, ["cat"])
-
-    def test_nonces_reserved(self) -> None:
-        """The nonces are set aside now: later the files may be out of reach."""
-        self.make()
-        with open(os.path.join(self.keydir, ".expertsonly/noncecounter"), "rb") as file:
-            self.assertEqual(int.from_bytes(file.read(), "little"), SERVER_RESERVATION)
-
-    def test_monotonic_clock(self) -> None:
-        """The reactor is put on a clock that nobody can set back."""
-        self.make()
-        self.assertEqual(self.adjusted, [reactor])
-
-    def test_ipv6(self) -> None:
-        """An IPv6 address can be bound."""
-        try:
-            with closing(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)) as sock:
-                sock.bind(("::1", 0))
-        except OSError as error:
-            raise SkipTest(f"no IPv6 here: {error}") from error
-        service = self.make(ip="::1")
-        self.assertGreater(service.bind(), 0)
-
-    def test_failures(self) -> None:
-        """Each way to fail is 111 with one line, or with none under ``-q``."""
-        taken = self.make().bind()
-        for changes, reason in (
-            (
-                {"keydir": "no/such"},
-                "unusable key directory: no/such: no such file or directory",
-            ),
-            ({"prog": "no-such-program"}, "unable to find program: no-such-program"),
-            (
-                {"port": str(taken)},
-                f"unable to bind 127.0.0.1 port {taken}: address already in use",
-            ),
-        ):
-            expected = f"curvecpserver: fatal: {reason}\n"
-            self.assertEqual(self.refusal(**changes), (111, "", expected))
-            self.assertEqual(self.refusal("-q", **changes), (111, "", ""))
-
-    def test_output_full(self) -> None:
-        """A port that cannot be shown is 111, too."""
-
-        def full(text: str) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        options = self.options("-1")
-        finished = run_here(self, lambda _: [makeService(options, full)].clear())
-        self.assertEqual(finished.code, 111)
-        self.assertEqual(
-            finished.last,
-            "curvecpserver: fatal: unable to write output: no space left on device",
-        )
-
-
-class PluginTests(SynchronousTestCase):
-    """Tests for what twistd sees of this package."""
-
-    def test_service_maker(self) -> None:
-        """The plugin is a service maker by that name."""
-        (plugin,) = (
-            plugin
-            for plugin in getPlugins(IServiceMaker)
-            if plugin.tapname == "curvecpserver"
-        )
-        self.assertTrue(verifyObject(IServiceMaker, plugin))
-        self.assertIs(plugin.options, Options)
-        self.assertIs(plugin.makeService, makeService)
-
-    def test_twistd_help(self) -> None:
-        """``twistd --help`` lists the server without loading any of it."""
-        finished = run_python("-X", "importtime", *TWISTD, "--help")
-        self.assertEqual(finished.code, 0)
-        self.assertRegex(finished.out, r"(?m)^ +curvecpserver +A CurveCP superserver")
-        self.assertIn("twisted.application.service", finished.err)
-        self.assertNotIn("nacl", finished.err)
-        for layer in ("wire", "secure", "stream", "service"):
-            self.assertNotIn(f"curvecp_tx.{layer}", finished.err)
-
-    def test_twistd_command_help(self) -> None:
-        """``twistd curvecpserver --help`` shows the operands and the options."""
-        finished = run_python(*TWISTD, "curvecpserver", "--help")
-        self.assertEqual((finished.code, finished.err), (0, ""))
-        self.assertIn("sname keydir ip port ext prog [args...]", finished.out)
-        self.assertIn("--print-port", finished.out)

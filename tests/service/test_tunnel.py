@@ -10,8 +10,9 @@ from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from curvecp_tx.net.programs import SERVER_DESCRIPTORS
@@ -25,6 +26,27 @@ from tests.net.test_programs import Peer
 
 reactor: Any = installed_reactor
 KEY = SERVER_IDENTITY.keys.public.hex()
+
+
+class Local(Protocol):
+    """A local user of a tunnel.
+
+    :ivar heard: fires when something comes through.
+    :ivar gone: fires with the kind of the end.
+    """
+
+    def __init__(self) -> None:
+        self.heard: Deferred[None] = Deferred()
+        self.gone: Deferred[str] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Tell that the tunnel is open."""
+        if not self.heard.called:
+            self.heard.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell how it ended."""
+        self.gone.callback(type(reason.value).__name__)
 
 
 class TunnelCase(TestCase):
@@ -146,7 +168,7 @@ class ListenTests(TunnelCase):
         port = service._port.getHost().port
         gone: Deferred[None] = Deferred()
 
-        class Local(Peer):
+        class Talking(Peer):
             def connectionMade(self) -> None:
                 transport: Any = self.transport
                 self.events.append("made")
@@ -161,13 +183,48 @@ class ListenTests(TunnelCase):
                 gone.callback(None)
 
         endpoint = clientFromString(reactor, f"tcp:127.0.0.1:{port}")
-        local: Any = await endpoint.connect(Factory.forProtocol(Local))
+        local: Any = await endpoint.connect(Factory.forProtocol(Talking))
         await gone
         await self.served[0].ended
         self.assertEqual(len(local.received), 200_000)
         self.assertEqual(len(self.served[0].received), 200_000)
         await service.stopService()
         await service.stopService()
+
+    async def start_tunnel(self) -> Any:
+        """Open a tunnel in the middle of a dialogue; give the service."""
+        number = await self.serve(b"hello", ends=False)
+        service: Any = ListenService(
+            reactor,
+            "tcp:0:interface=127.0.0.1",
+            self.endpoint(number),
+            report=Report(),
+        )
+        service.startService()
+        port = service._port.getHost().port
+        endpoint = clientFromString(reactor, f"tcp:127.0.0.1:{port}")
+        self.local = Local()
+        await endpoint.connect(Factory.forProtocol(lambda: self.local))
+        await self.local.heard
+        return service
+
+    async def test_stop_ends_tunnels(self) -> None:
+        """When the service stops, both ends of a tunnel learn of a failure."""
+        service = await self.start_tunnel()
+        await service.stopService()
+        await self.served[0].ended
+        self.assertEqual(self.served[0].ending, "PeerFailure")
+        self.assertEqual(await self.local.gone, "ConnectionLost")
+
+    async def test_kill(self) -> None:
+        """One that is told to stop at once does not wait for a server's answer."""
+        service = await self.start_tunnel()
+        stopped = service.stopService()
+        service.kill()
+        await stopped
+        await self.served[0].ended
+        self.assertEqual(self.served[0].ending, "PeerFailure")
+        await self.local.gone
 
     async def test_cannot_listen(self) -> None:
         """A port that is taken is found out at once."""
