@@ -1,0 +1,1 @@
+"""What attackers may try: packets of every kind, at every time, from everywhere."""

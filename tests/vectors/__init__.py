@@ -1,0 +1,1 @@
+"""Known answers: the program that made them, and one that checks them."""
