@@ -1,0 +1,1 @@
+"""What must hold under faults and attack, measured and compared with the reference."""
