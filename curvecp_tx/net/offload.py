@@ -1,10 +1,10 @@
 """System calls for datagrams: one for each, or one for a run of them.
 
 A run is what goes to one address in pieces of one size, of which the last may be
-shorter. Linux sends a run in one call (UDP GSO, since 4.18), and gives back in one
-what arrived as a run (UDP GRO, since 5.0). A call costs as much as the cipher, so
-bulk transfers gain most of it. Elsewhere, and where the kernel or a device refuses,
-each datagram has its own call, and nobody above notices.
+shorter. Linux sends a run with one call (UDP GSO, since 4.18), and lets one call read
+what has arrived as a run (UDP GRO, since 5.0). A call costs as much as the cipher,
+so bulk transfers gain. Elsewhere, and where the kernel or a device refuses, each
+datagram has a call of its own, and nobody above notices.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RECEIVE_BYTES = MAX_DATAGRAM_BYTES + 1
 """One more than any packet has, so that a longer one is seen to be too long."""
 
 MAX_SEGMENTS = 64
-"""Datagrams in a run: the least that any kernel with GSO takes."""
+"""Datagrams in a run. Every kernel that knows of runs takes so many."""
 
 MAX_RUN_BYTES = 65000
 """Bytes in a run. With its headers it has to pass for one IP packet."""
@@ -117,7 +117,7 @@ class _SingleReceiver:
 
 
 class _Buffer(threading.local):
-    """What runs are read into: one for all ports, for it is empty between reads."""
+    """What runs are read into; one will do, for nothing stays in it."""
 
     def __init__(self) -> None:
         self.view = memoryview(bytearray(_LARGEST_READ))
@@ -141,7 +141,7 @@ class _RunReceiver:
         batch: list[Datagram] = []
         receive = self._socket.recvmsg_into
         view = _buffer.view
-        # Slices of this are never longer than it is.
+        # No slice of this is longer than need be.
         beginning = view[:RECEIVE_BYTES]
         buffers = [view]
         try:
@@ -217,11 +217,10 @@ class _RunSender(_SingleSender):
 
     def _send_run(self, run: list[bytes], address: Address) -> None:
         if len(run) > 1:
-            if not self._left:
-                if self._sent_at_once(run, address):
-                    return
-            else:
+            if self._left:
                 self._left -= 1
+            elif self._sent_at_once(run, address):
+                return
         super().send([(packet, address) for packet in run])
 
     def _sent_at_once(self, run: list[bytes], address: Address) -> bool:
