@@ -10,6 +10,7 @@ LINKS ?= --docs docs
 FUZZ_READY := $(VENV)/.fuzz-ready
 FUZZ_SECONDS ?= 60
 FUZZ_JOBS ?= 2
+SOAK_SECONDS ?= 3600
 REACTOR_TESTS ?= tests.net tests.service
 
 .PHONY: help demo test lint types suite reactors everywhere docs fuzz bench \
@@ -22,6 +23,7 @@ help:
 	@echo "make bench  measure, beside the reference if it is installed"
 	@echo "make bench-micro  measure each step of the hot path"
 	@echo "make bench-links  compare ways to control congestion on emulated links"
+	@echo "make soak   let connections come and go for an hour, and see what is left"
 	@echo "make everywhere   the suite on the select, poll and asyncio reactors"
 	@echo "make reliability   try every fault and attack, and write down what comes of it"
 	@echo "make docs   build the documentation into docs/_build/html"
@@ -71,6 +73,9 @@ fuzz: $(FUZZ_READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+soak: $(READY)
+	$(BIN)/python -m benchmarks.soak --seconds $(SOAK_SECONDS)
 
 # make bench-micro MICRO="--compare FILE" compares with what --json FILE has written.
 bench-micro: $(READY)

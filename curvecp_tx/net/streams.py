@@ -456,12 +456,15 @@ class StreamConnection:
                 self._timer.cancel()
             self._timer = None
             return
+        if self._timer is not None and self._timer.active():
+            if deadline >= self._timer_due:
+                # It fires early once in a while; to move it each time costs more.
+                return
+            # The reactor would look through all timers for one that comes forward.
+            self._timer.cancel()
         self._timer_due = deadline
         delay = max(0.0, deadline - now)
-        if self._timer is not None and self._timer.active():
-            self._timer.reset(delay)
-        else:
-            self._timer = self._reactor.callLater(delay, self._timer_fired)
+        self._timer = self._reactor.callLater(delay, self._timer_fired)
 
     def _cancel_calls(self) -> None:
         for call in (self._timer, self._pending_turn, self._greeting):

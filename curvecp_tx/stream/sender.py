@@ -398,7 +398,8 @@ class Sender:
         if self._has_ping:
             self._ping_wanted = False
             return self._track(Block(self._position + self._ended, b"", 0))
-        room = self._room_ends - self._position
+        # A peer's limit may lie before what has been sent.
+        room = max(0, self._room_ends - self._position)
         size = min(self.block_limit, MAX_BLOCK_BYTES, self.unsent, room)
         data = self._unsent.cut(size)
         ending = self._ending if not self.unsent else 0

@@ -203,6 +203,7 @@ def _decode_ranges(ranges: list[Range], end: int, fields: Sequence[int]) -> int:
 
 def _encode_ranges(ranges: Iterable[Range]) -> tuple[int, list[int], int]:
     """Give the size of the first range, gaps and sizes of the other five, their end."""
+    wanted = 2 * (MAX_RANGES - 1)
     first = 0
     fields: list[int] = []
     end = 0
@@ -210,18 +211,17 @@ def _encode_ranges(ranges: Iterable[Range]) -> tuple[int, list[int], int]:
         if start == 0:
             first = end = stop
             continue
+        if len(fields) >= wanted:
+            break
         if start - end > (MAX_RANGE_BYTES if fields else MAX_FIRST_GAP):
             break
         # A range that is too long for its field goes on in the next one.
-        while end < stop:
+        while end < stop and len(fields) < wanted:
             start = max(start, end)
             size = min(stop - start, MAX_RANGE_BYTES)
             fields += start - end, size
             end = start + size
-    wanted = 2 * (MAX_RANGES - 1)
-    if len(fields) < wanted:
-        fields += [0] * (wanted - len(fields))
-    fields = fields[:wanted]
+    fields += [0] * (wanted - len(fields))
     return first, fields, first + sum(fields)
 
 

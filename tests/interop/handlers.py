@@ -7,7 +7,6 @@ import os
 import select
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
 
 from curvecp_tx.wire.frames import FrameDecoder, encode_frame
 from curvecp_tx.wire.messages import Message, decode_message, encode_message
@@ -83,11 +82,13 @@ class SteppedHandler:
             for descriptor in (self._put, self._get):
                 os.close(descriptor)
             self._put = self._get = -1
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
-            self._await(self._life)
-            os.close(self._life)
-            os.waitpid(self.pid, 0)
+            # Without messages it ends, and so does its program, having read all.
+            try:
+                self._await(self._life)
+            finally:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                os.close(self._life)
         with open(self._path, "rb") as file:
             return file.read()
 

@@ -215,6 +215,7 @@ class ContentsTests(SynchronousTestCase):
             *distribution().files("curvecp_tx"),
             *distribution().files("tests"),
             *distribution().files("docs"),
+            *distribution().files("fuzz"),
             "twisted/plugins/curvecp_tx_dropin.py",
             "LICENSE",
             "Makefile",

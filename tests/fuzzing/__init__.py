@@ -1,0 +1,1 @@
+"""The targets of the fuzzer, over the inputs that are kept, without a fuzzer."""
