@@ -24,6 +24,10 @@ HOLDERS: dict[str, tuple[str, ...]] = {
         f"{_REAL}.AbsenceTests.test_one_of_two_addresses",
     ),
     "A6": (f"{_HANDSHAKE}.ExpiryTests",),
+    "A7": (
+        "tests.interop.test_access.LimitTests.test_full_server",
+        "tests.net.test_listener_access.LimitTests",
+    ),
     "A8": (f"{_HANDSHAKE}.RepetitionTests", f"{_REAL}.RepetitionTests"),
     "A9": (f"{_HANDSHAKE}.ForgeryTests", f"{_REAL}.ForgeryTests"),
     "A10": (
@@ -164,6 +168,13 @@ HOLDERS: dict[str, tuple[str, ...]] = {
     "D4": (
         "tests.secure.test_server_admission.CrowdTests",
         "tests.secure.test_admission_model.ModelTests.test_limits_hold",
+        "tests.interop.test_access.LimitTests.test_one_address",
+        "tests.interop.test_access.LimitTests.test_one_key",
+        "tests.interop.test_access.LimitTests.test_start_rate",
+    ),
+    "D6": (
+        "tests.interop.test_access.SilentClientTests",
+        "tests.net.test_idle",
     ),
     "D7": (
         "tests.faults.test_processes_slow.StalledProgramTests",
@@ -174,7 +185,11 @@ HOLDERS: dict[str, tuple[str, ...]] = {
         "tests.faults.test_processes_slow.SlowProgramTests.test_fast_senders",
         "tests.interop.test_streams_memory",
     ),
-    "D9": ("tests.faults.test_flood_log.BadPacketTests",),
+    "D9": (
+        "tests.faults.test_flood_log.BadPacketTests",
+        "tests.interop.test_access.LogTests.test_bad_packets",
+        "tests.net.test_refusals.RefusalTests",
+    ),
     "E1": (
         "tests.faults.test_processes.FaultyProgramTests",
         "tests.interop.test_server_programs.SlotTests",
@@ -225,6 +240,18 @@ HOLDERS: dict[str, tuple[str, ...]] = {
         "tests.faults.test_clocks_stopped.StoppedServerTests",
         "tests.faults.test_processes.StoppedTests",
     ),
+    "E11": (
+        "tests.interop.test_stopping.DrainTests",
+        "tests.interop.test_stopping.ProgramTests",
+        "tests.interop.test_access.AuthorizedKeysTests",
+        "tests.net.test_leaving",
+        "tests.service.test_signals",
+    ),
+    "E12": (
+        "tests.interop.test_stopping.ClientTests",
+        "tests.interop.test_stopping.StandardDescriptorTests",
+        "tests.service.test_tunnel.ListenTests",
+    ),
     "E13": ("tests.faults.test_leaks",),
     "E14": ("tests.interop.test_child_setup.ChildSetupTests",),
     "F1": (
@@ -246,6 +273,11 @@ HOLDERS: dict[str, tuple[str, ...]] = {
         "tests.vectors.test_reference",
         "tests.secure.test_vectors",
     ),
+    "G4": (
+        "tests.fuzzing.test_corpus.CorpusTests",
+        "tests.fuzzing.test_corpus.FaultTests",
+    ),
+    "G5": ("tests.interop.test_differential.DifferentialTests",),
     "G6": ("tests.hostile.test_memory.MemoryTests.test_after_the_end",),
     "G7": ("tests.hostile.test_secrets",),
 }
