@@ -12,6 +12,11 @@ FUZZ_SECONDS ?= 60
 FUZZ_JOBS ?= 2
 SOAK_SECONDS ?= 3600
 REACTOR_TESTS ?= tests.net tests.service
+COVERED = $(BIN)/coverage run --parallel-mode -m twisted.trial
+WAITING := tests.faults tests.interop
+OTHERS := $(filter-out $(WAITING), \
+    $(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py)) \
+    $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)))
 
 .PHONY: help demo test lint types suite reactors everywhere docs fuzz bench \
     bench-micro bench-links reliability clean
@@ -45,9 +50,15 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# The tests that mostly wait, for networks and processes, run beside all the others.
 suite: $(READY)
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m twisted.trial tests
+	$(COVERED) --temp-directory _trial_temp.waiting $(WAITING) > waiting.log 2>&1 & \
+	waiting=$$!; failed=0; \
+	$(COVERED) $(OTHERS) || failed=1; \
+	wait $$waiting || failed=1; \
+	cat waiting.log; rm -f waiting.log; exit $$failed
+	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=92
 	for layer in wire secure stream; do \
 	    $(BIN)/coverage report --include="curvecp_tx/$$layer/*" --fail-under=98 || exit 1; \
@@ -94,6 +105,6 @@ docs: $(READY)
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) build dist docs/_build *.egg-info _trial_temp* .coverage* \
+	rm -rf $(VENV) build dist docs/_build *.egg-info _trial_temp* waiting.log .coverage* \
 	    .mypy_cache .ruff_cache .hypothesis twisted/plugins/dropin.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
