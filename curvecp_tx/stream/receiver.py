@@ -18,9 +18,9 @@ MAX_RECEIVE_WINDOW = 4 << 20
 bring in a round trip of 100 ms."""
 
 GROWTH_TIME = 1.0
-"""Seconds. A reader that takes a whole window within this gets one twice as large,
-one that takes longer than SHRINK_TIME, one half as large: what waits for a reader is
-never more than it takes in a few seconds."""
+"""Seconds. A reader that takes a whole window within this gets one twice as large if
+the peer has more to send, one that takes longer than SHRINK_TIME, one half as large:
+what waits for a reader is never more than it takes in a few seconds."""
 
 SHRINK_TIME = 4.0
 
@@ -55,6 +55,7 @@ class Receiver:
         "_taken",
         "_tuned",
         "_tuned_at",
+        "_wanted",
         "_window",
         "discarded",
         "ending",
@@ -69,6 +70,7 @@ class Receiver:
         self._taken = 0
         self._window = RECEIVE_WINDOW
         self._tuned = 0
+        self._wanted = False
         self._tuned_at: float | None = None
         self._limit = RECEIVE_WINDOW
         self._discarding = False
@@ -107,15 +109,20 @@ class Receiver:
         """Bytes that are kept beyond what the application has taken."""
         return self._window
 
-    def tune(self, now: float) -> None:
-        """Fit the window to what the reader takes; for peers that heed the limit."""
+    def tune(self, now: float, wanted: bool) -> None:
+        """Fit the window to what the reader takes; for peers that heed the limit.
+
+        :param wanted: whether the peer has had more to send than it let it.
+        """
+        self._wanted |= wanted
         if self._tuned_at is None:
             self._tuned_at = now
         if self._taken - self._tuned < self._window:
             return
         took = now - self._tuned_at
         self._tuned, self._tuned_at = self._taken, now
-        if took <= GROWTH_TIME:
+        wanted, self._wanted = self._wanted, False
+        if wanted and took <= GROWTH_TIME:
             self._window = min(2 * self._window, MAX_RECEIVE_WINDOW)
         elif took >= SHRINK_TIME:
             self._window = max(self._window // 2, RECEIVE_WINDOW)

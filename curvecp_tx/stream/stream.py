@@ -123,6 +123,7 @@ class Stream:
         self._answers = Answers()
         self._limit_told = 0
         self._peer_listens = False
+        self._peer_wants_more = False
         self._stopping = False
         self._expecting = False
         self._lingers_until: float | None = None
@@ -227,6 +228,7 @@ class Stream:
             self._sender.block_limit = MAX_BLOCK_BYTES
             if message.limit is not None:
                 self._peer_listens = True
+                self._peer_wants_more |= message.wants_more
                 self._sender.allow(message.limit, now)
                 if message.limit == NO_READER and not self._sender.finished:
                     self.abort(now, PeerStopped())
@@ -258,11 +260,13 @@ class Stream:
         last = receiver.limit - MAX_BLOCK_BYTES
         blocks: list[bytes] = []
         told = message_id = 0
+        wanted = False
         for message in messages:
             data = decode_data(message)
             if data is None or data[1] != position or position > last or not data[0]:
                 break
-            message_id, _, limit = data
+            message_id, _, limit, wants_more = data
+            wanted |= wants_more
             if limit is not None:
                 if limit == NO_READER:
                     break
@@ -275,6 +279,7 @@ class Stream:
         self._heard = now
         self._sender.block_limit = MAX_BLOCK_BYTES
         self._expecting = True
+        self._peer_wants_more |= wanted
         if told:
             self._peer_listens = True
             self._sender.allow(told, now)
@@ -328,7 +333,8 @@ class Stream:
                 if run is not None:
                     ids, blocks = run
                     pieces = ((block.position, block.data) for block in blocks)
-                    messages += encode_data(ids, pieces, self._tell_limit())
+                    limit = self._tell_limit()
+                    messages += encode_data(ids, pieces, limit, sender.limited)
             block = sender.next(now)
             if block is None:
                 break
@@ -340,7 +346,8 @@ class Stream:
             limit = self._tell_limit()
             messages.append(encode_message(message_id=message_id, limit=limit))
         if self._peer_listens:
-            self._receiver.tune(now)
+            wanted, self._peer_wants_more = self._peer_wants_more, False
+            self._receiver.tune(now, wanted)
         if self._peer_listens and self._has_more_room:
             self._answers.hurry()
         if self._answers.is_due(now) or (self._over and self._answers.pending):
@@ -425,6 +432,7 @@ class Stream:
                 block=block.data,
                 ending=block.ending,
                 limit=self._tell_limit(),
+                wants_more=self._sender.limited,
             )
         acknowledged_id, ranges = self._take_acknowledgment()
         return encode_message(
@@ -435,6 +443,7 @@ class Stream:
             block=block.data,
             ending=block.ending,
             limit=self._tell_limit(),
+            wants_more=self._sender.limited,
         )
 
     def _encode_acknowledgment(self) -> bytes:

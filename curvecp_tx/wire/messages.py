@@ -54,8 +54,10 @@ NO_READER = 2**64 - 1
 """The limit that says: nobody reads any more, whatever comes is thrown away."""
 
 LIMIT_TAG = b"tx-limit"
-"""What announces a limit. Zeros stand there otherwise, and if somebody fills with
-random bytes, one message in 2^64 looks like this."""
+MORE_TAG = b"tx-more?"
+"""What announces a limit; the second says besides that its sender has more to send
+than the other end's limit lets it. Zeros stand there otherwise, and if somebody fills
+with random bytes, one message in 2^63 looks like this."""
 
 _CLASS_OVERHEAD = 64
 _PAIR_BYTES = 8
@@ -76,7 +78,8 @@ class Message(NamedTuple):
     ``ranges`` holds what is acknowledged, without empty or adjacent ranges.
     ``block`` is ``None`` if the message has no usable block; ``ending`` is 0,
     SUCCESS or FAILURE. ``limit`` is the position up to which its sender receives,
-    ``None`` from a peer that does not tell.
+    ``None`` from a peer that does not tell; ``wants_more`` tells whether it has more
+    to send than our limit lets it.
     """
 
     message_id: int
@@ -86,6 +89,7 @@ class Message(NamedTuple):
     block: bytes | None
     ending: int
     limit: int | None = None
+    wants_more: bool = False
 
 
 def encode_message(
@@ -97,6 +101,7 @@ def encode_message(
     block: bytes = b"",
     ending: int = 0,
     limit: int | None = None,
+    wants_more: bool = False,
 ) -> bytes:
     """Build a message in the smallest size that holds its block.
 
@@ -119,18 +124,21 @@ def encode_message(
     more = b""
     if len(fields) == 2 * (MAX_RANGES - 1) and fields[-1]:
         more = _encode_more(ranges, end, room)
-    limited = _LIMIT.pack(LIMIT_TAG, limit)
+    limited = _LIMIT.pack(MORE_TAG if wants_more else LIMIT_TAG, limit)
     return b"".join((header, limited, more, bytes(room - len(more)), block))
 
 
 def encode_data(
-    message_ids: Iterable[int], blocks: Iterable[tuple[int, bytes]], limit: int
+    message_ids: Iterable[int],
+    blocks: Iterable[tuple[int, bytes]],
+    limit: int,
+    wants_more: bool = False,
 ) -> list[bytes]:
     """Build messages that hold a full block each, and acknowledge nothing.
 
     :param blocks: position and bytes of each, 1024 of them.
     """
-    filling = _LIMIT.pack(LIMIT_TAG, limit)
+    filling = _LIMIT.pack(MORE_TAG if wants_more else LIMIT_TAG, limit)
     pack = _DATA_HEADER.pack
     return [
         pack(message_id, MAX_BLOCK_BYTES, position) + filling + block
@@ -138,11 +146,11 @@ def encode_data(
     ]
 
 
-def decode_data(message: bytes) -> tuple[int, int, int | None] | None:
-    """Give ID, position and limit of a message as :func:`encode_data` builds it.
+def decode_data(message: bytes) -> tuple[int, int, int | None, bool] | None:
+    """Take a message apart as :func:`encode_data` builds it.
 
-    :return: ``None`` for any other message, however good. The block is the last 1024
-        bytes.
+    :return: ID, position, limit and whether more is wanted; the block is the last
+        1024 bytes. ``None`` for any other message, however good.
     """
     if len(message) != _FULL_BYTES or message[4:38] != _NO_ACKNOWLEDGMENT:
         return None
@@ -150,7 +158,9 @@ def decode_data(message: bytes) -> tuple[int, int, int | None] | None:
     if tail != MAX_BLOCK_BYTES or position > MAX_STREAM_BYTES - MAX_BLOCK_BYTES:
         return None
     tag, limit = _LIMIT.unpack_from(message, HEADER_BYTES)
-    return message_id, position, limit if tag == LIMIT_TAG else None
+    wants_more = tag == MORE_TAG
+    told = wants_more or tag == LIMIT_TAG
+    return message_id, position, limit if told else None, wants_more
 
 
 def decode_message(message: bytes) -> Message | None:
@@ -176,8 +186,9 @@ def decode_message(message: bytes) -> Message | None:
         and position + size <= MAX_STREAM_BYTES + (not size and not ending)
     ):
         block = message[len(message) - size :]
-    limit = None
-    if message[48:56] == LIMIT_TAG and len(message) >= _CLASS_OVERHEAD + size:
+    limit, wants_more = None, message[48:56] == MORE_TAG
+    told = wants_more or message[48:56] == LIMIT_TAG
+    if told and len(message) >= _CLASS_OVERHEAD + size:
         _, limit = _LIMIT.unpack_from(message, HEADER_BYTES)
         if fields[-1]:
             room = (len(message) - _CLASS_OVERHEAD - size) // _PAIR_BYTES
@@ -185,7 +196,11 @@ def decode_message(message: bytes) -> Message | None:
             if 0 in more[1::2]:
                 more = more[: 2 * more[1::2].index(0)]
             _decode_ranges(ranges, end, more)
-    return Message(message_id, acknowledged_id, ranges, position, block, ending, limit)
+    else:
+        wants_more = False
+    return Message(
+        message_id, acknowledged_id, ranges, position, block, ending, limit, wants_more
+    )
 
 
 def _decode_ranges(ranges: list[Range], end: int, fields: Sequence[int]) -> int:

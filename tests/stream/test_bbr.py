@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.links import Link, OurFlow, World, delivered_between, mean_wait
+from benchmarks.competitors import CubicFlow
+from benchmarks.links import (
+    Flow,
+    Link,
+    OurFlow,
+    World,
+    delivered_between,
+    mean_wait,
+    share,
+)
 from curvecp_tx.stream.bbr import (
     FIRST_TIMEOUT,
     INITIAL_WINDOW,
@@ -89,6 +98,15 @@ class PathTests(SynchronousTestCase):
         World(SLOW, flows).run(25.0)
         shares = sorted(delivered_between(flow, 10.0, 25.0) for flow in flows)
         self.assertGreater(shares[0], 0.7 * shares[1])
+
+    def test_leaves_room(self) -> None:
+        """TCP keeps a fair part of a path whose queue is shorter than the path."""
+        flows: list[Flow] = [OurFlow(made, start=0.5), CubicFlow()]
+        world = World(Link(10 * MEGABIT, 0.015, 20), flows)
+        world.run(25.0)
+        ours, theirs = (share(world, flow, 5.0, 25.0) for flow in flows)
+        self.assertGreater(ours, 0.3)
+        self.assertGreater(theirs, 0.2)
 
 
 class GateTests(SynchronousTestCase):

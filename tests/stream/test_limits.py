@@ -195,6 +195,17 @@ class WindowTests(SynchronousTestCase):
         self.assertEqual(wire.server.stream._receiver.window, MAX_RECEIVE_WINDOW)
         self.assertEqual(len(wire.server.received), 30 << 20)
 
+    def test_enough(self) -> None:
+        """Who is not held back by a window gets no larger one, however fast."""
+        receiver, position = Receiver(), 0
+        for second in range(100):
+            for _ in range(64):
+                receiver.receive(position, bytes(MAX_BLOCK_BYTES), 0)
+                position += MAX_BLOCK_BYTES
+            receiver.take()
+            receiver.tune(second / 100, False)
+        self.assertEqual(receiver.window, RECEIVE_WINDOW)
+
     def test_stays(self) -> None:
         """With a peer that heeds no limit, the window is what it counts on."""
         wire = Wire(Network(limits=False), data_of(3 << 20))
@@ -213,7 +224,7 @@ class WindowTests(SynchronousTestCase):
                 position += len(block)
             now += pause
             receiver.take()
-            receiver.tune(now)
+            receiver.tune(now, True)
             self.assertGreaterEqual(receiver.limit, told)
             told = receiver.limit
             self.assertLessEqual(RECEIVE_WINDOW, receiver.window)
@@ -223,14 +234,14 @@ class WindowTests(SynchronousTestCase):
     def test_slow_reader_gets_less(self) -> None:
         """A reader that has become slow gets small windows again."""
         receiver, now, position = Receiver(), 0.0, 0
-        receiver.tune(now)
+        receiver.tune(now, True)
         for pause, window in ((0.5, 2), (0.5, 4), (2.0, 4), (5.0, 2), (5.0, 1)):
             while position < receiver.limit:
                 receiver.receive(position, bytes(MAX_BLOCK_BYTES), 0)
                 position += MAX_BLOCK_BYTES
             now += pause
             receiver.take()
-            receiver.tune(now)
+            receiver.tune(now, True)
             self.assertEqual(receiver.window, window * RECEIVE_WINDOW)
 
 

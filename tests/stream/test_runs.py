@@ -70,6 +70,6 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(data is not None, plain)
         if data is not None:
             self.assertEqual(
-                data, (message.message_id, message.position, message.limit)
+                data, (message.message_id, message.position, message.limit, False)
             )
             self.assertEqual(encoded[-1024:], message.block)
