@@ -58,7 +58,7 @@ TROUBLES = (
     Trouble("B3", "jitter of 10 ms", replace(Q, jitter=0.01), size=256),
     Trouble("B4", "30 % twice", replace(Q, duplicate=0.3), Deed.DUPLICATED),
     Trouble("B5", "2 % damaged", replace(Q, corrupt=0.02), Deed.CORRUPTED, size=256),
-    Trouble("B6", "0.5 s on, 0.3 s off", OUTAGES, Deed.OUT, size=256),
+    Trouble("B6", "0.5 s on, 0.3 s off", OUTAGES, Deed.OUT, size=1024),
 )
 
 
