@@ -72,7 +72,14 @@ short to be seen."""
 
 YIELD = 0.85
 """What is left of the bound on blocks in flight after a round trip that has met a full
-queue. It grows again by 1, 2, 4 blocks and so on with each that has not."""
+queue. After a while it grows again, by 1, 2, 4 blocks and so on with each that has
+not."""
+
+MAX_HOLD = 1.0
+"""Seconds for which the bound stays as it is, at the most; else as many round-trip
+times without a queue as it has blocks. Others need as long to take the room that was
+made: Reno one round trip for each block. Without that, we would be back before them,
+and leave nothing to anybody in a queue shorter than the path."""
 
 TIMER_GRAIN = 0.001
 """Seconds: event loops wake up no more precisely. As much is sent at a time."""
@@ -130,6 +137,7 @@ class Bbr:
         "_first_sent",
         "_full_rate",
         "_full_rounds",
+        "_held_until",
         "_idle_until",
         "_last",
         "_limit",
@@ -180,6 +188,7 @@ class Bbr:
         self._window = float(INITIAL_WINDOW)
         self._bound = float(MAX_WINDOW)
         self._yielded = -2
+        self._held_until = 0.0
         self._step = 1.0
         self._peak = 0
         self._last: float | None = None
@@ -268,7 +277,7 @@ class Bbr:
             self._measure(max(MIN_SAMPLE, min(rtt, MAX_SAMPLE)), now, in_flight)
         if isinstance(state, Flight):
             if state.delivered >= self._round_ends:
-                self._end_round()
+                self._end_round(now)
             self._take_rate(state, now)
         self._grow(blocks)
         self._change_phase(now, in_flight)
@@ -305,7 +314,7 @@ class Bbr:
                 self._probe_ends = None
                 self._min_rtt = sample
 
-    def _end_round(self) -> None:
+    def _end_round(self, now: float) -> None:
         """See what a round trip has brought."""
         delivered = self._delivered - self._round_began
         share = self._lost / max(1, self._lost + delivered)
@@ -316,9 +325,10 @@ class Bbr:
             # What was sent before this is known will be lost in the next one, too.
             self._yielded = self._round
             self._bound = max(MIN_WINDOW, YIELD * min(self._bound, self._peak))
+            self._held_until = now + min(self._bound * self._min_rtt, MAX_HOLD)
             self._step = 1.0
             self._full_rounds = FULL_ROUNDS
-        elif not full:
+        elif not full and now >= self._held_until:
             self._bound = min(MAX_WINDOW, self._bound + self._step)
             self._step *= 2
         self._peak = 0

@@ -172,12 +172,16 @@ class Sender:
         if not self._ending:
             self._ending = SUCCESS
 
-    def fail(self) -> None:
-        """End the stream as a failure, after what has been sent by now."""
+    def fail(self) -> bool:
+        """End the stream as a failure, after what has been sent by now.
+
+        :return: whether the peer will learn of it: not if the end has been sent.
+        """
         if self._ended and self._ending == SUCCESS:
-            return
+            return False
         self._ending = FAILURE
         self._unsent.clear()
+        return True
 
     def ping(self) -> None:
         """Have the peer show that it is there."""

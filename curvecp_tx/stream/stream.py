@@ -472,14 +472,18 @@ class Stream:
             self._sender.ping()
             self._linger(now)
         if self.failure is not None:
-            self._over |= self._sender.finished
+            heard = self._receiver.complete or not self._stopping
+            self._over |= self._sender.finished and heard
         elif self.complete:
             last_ping_answered = not self._sender.owes and not self._sender.pinging
             self._over |= self._peer_done or last_ping_answered
 
     def _fail(self, failure: StreamFailed, now: float) -> None:
         self.failure = failure
-        self._sender.fail()
+        if not self._sender.fail():
+            # An end that was said is not taken back: the peer has to stop instead.
+            self._stopping = True
+            self._answers.hurry()
         self._linger(now)
 
     def _linger(self, now: float) -> None:

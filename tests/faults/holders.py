@@ -273,6 +273,17 @@ HOLDERS: dict[str, tuple[str, ...]] = {
         "tests.vectors.test_reference",
         "tests.secure.test_vectors",
     ),
+    "G2": (
+        "tests.wire.test_packets",
+        "tests.wire.test_messages",
+        "tests.wire.test_frames",
+        "tests.stream.test_ranges",
+        "tests.stream.test_limits.MoreRangesTests",
+        "tests.stream.test_bbr.GateTests.test_any_history",
+        "tests.stream.test_chicago",
+        "tests.stream.test_sender_loss",
+    ),
+    "G3": ("tests.model",),
     "G4": (
         "tests.fuzzing.test_corpus.CorpusTests",
         "tests.fuzzing.test_corpus.FaultTests",
