@@ -87,6 +87,10 @@ TIMER_GRAIN = 0.001
 MIN_QUANTUM = 2
 """Blocks sent at a time if that many are due, and acknowledged together."""
 
+MAX_RATE = 1e6
+"""Blocks per second, 1 GB/s: what is measured beyond that is the grain of the clock,
+and a spacing below that grain would let a timer go round in circles."""
+
 FIRST_TIMEOUT = 1.0
 MIN_VARIANCE = 0.010
 """Seconds beyond the mean after which a block is overdue at the least: what a
@@ -348,7 +352,7 @@ class Bbr:
         elapsed = max(now - state.delivered_at, state.sent - state.first_sent)
         if elapsed <= 0:
             return
-        rate = (self._delivered - state.delivered) / elapsed
+        rate = min((self._delivered - state.delivered) / elapsed, MAX_RATE)
         rates = self._rates
         # An application that sends little proves nothing but that it can be more.
         if not state.idle or rate >= self._rate:
