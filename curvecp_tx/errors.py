@@ -68,6 +68,10 @@ class NoncesExhausted(CurveCPError):
     """nonce space used up"""
 
 
+class NoSteering(CurveCPError):
+    """this system cannot spread a port's clients over several processes"""
+
+
 class ProgramNotFound(CurveCPError):
     """unable to find program"""
 

@@ -80,6 +80,7 @@ def _server(
     maxPerKey: str | None = None,
     idleTimeout: str | None = None,
     authorizedKeys: str | None = None,
+    workers: str = "1",
 ) -> CurveCPServerEndpoint:
     from curvecp_tx.net.authorized_file import read_authorized_keys
     from curvecp_tx.net.keydir import Identity
@@ -95,10 +96,12 @@ def _server(
         per_ip=None if maxPerIP is None else _count(maxPerIP, "maxPerIP"),
         per_key=None if maxPerKey is None else _count(maxPerKey, "maxPerKey"),
     )
+    count = _count(workers, "workers")
     return CurveCPServerEndpoint(
         reactor,
         identity=Identity.for_server(keydir),
         name=name,
+        workers=count,
         extension=_extension(extension),
         interface=interface,
         port=int(port),

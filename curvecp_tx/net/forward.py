@@ -154,7 +154,8 @@ class ForwardFactory(Factory):
         report: Report | None = None,
     ) -> None:
         self._endpoint = endpoint
-        self._proxy_header = proxyHeader
+        self._greeting: Callable[[CurveCPAddress, CurveCPAddress], bytes] | None
+        self._greeting = proxy_header if proxyHeader else None
         self._report = report or Report()
         self._near: set[Side] = set()
         self._dialling: dict[Side, Deferred[IProtocol]] = {}
@@ -191,9 +192,9 @@ class ForwardFactory(Factory):
         return result
 
     def _connected(self, protocol: IProtocol, near: Side, far: Side) -> None:
-        if self._proxy_header:
+        if self._greeting is not None:
             far.transport.write(
-                proxy_header(near.transport.getPeer(), near.transport.getHost())
+                self._greeting(near.transport.getPeer(), near.transport.getHost())
             )
         near.splice(far)
 

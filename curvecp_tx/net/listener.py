@@ -26,6 +26,7 @@ from curvecp_tx.secure.admission import Limits
 from curvecp_tx.secure.authorized import AuthorizedKeys
 from curvecp_tx.secure.cookies import MINUTE
 from curvecp_tx.secure.counters import Counters
+from curvecp_tx.secure.ledger import Ledger
 from curvecp_tx.secure.paths import Address, Datagram
 from curvecp_tx.secure.server import Server
 from curvecp_tx.secure.session import Session
@@ -97,6 +98,7 @@ class MessageListener(DatagramProtocol):
         nothing valid; ``None`` for never. It lasts a quarter longer at the most.
     :param bindAddress: whether a cookie opens only for the IP address that it
         was sent to; without it, a new client's path starts out unvalidated.
+    :param ledger: knows who is in, where other processes serve the port as well.
     :raises BadName: if ``name`` cannot be a server's name.
     """
 
@@ -115,6 +117,7 @@ class MessageListener(DatagramProtocol):
         authorized: AuthorizedKeys | None = None,
         idleTimeout: float | None = None,
         bindAddress: bool = True,
+        ledger: Ledger | None = None,
         report: Report | None = None,
         counters: Counters | None = None,
         randomBytes: Callable[[int], bytes] = os.urandom,
@@ -141,6 +144,7 @@ class MessageListener(DatagramProtocol):
             authorized=authorized,
             counters=self.counters,
             bind_address=bindAddress,
+            ledger=ledger,
         )
         self._connections: dict[Session, ServerConnection] = {}
         self._deciding: set[Deferred[bool]] = set()
@@ -324,7 +328,7 @@ class MessageListener(DatagramProtocol):
     def _report_status(self) -> None:
         self.report.info(
             "status: {count}/{limit}",
-            count=self._server.connections,
+            count=self._server.occupied,
             limit=self._server.limits.clients,
         )
 

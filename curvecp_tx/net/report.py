@@ -57,7 +57,7 @@ class Report:
         now = self._seconds()
         if now >= self._silent_until.get(kind, now):
             self._silent_until[kind] = now + REPEAT_INTERVAL
-            self.error(text, **values)
+            self.error(text, **values, complaint=kind)
 
     def bug(self, text: str) -> None:
         """Log the exception now being handled: a fault of a program, not of a peer."""

@@ -39,13 +39,19 @@ from curvecp_tx.net.keydir import Identity
 from curvecp_tx.net.reasons import dial_reason
 from curvecp_tx.net.stream_factory import StreamFactory
 from curvecp_tx.net.streams import StreamConnection
+from curvecp_tx.net.worker_endpoint import WorkersEndpoint, WorkersPort
 
 
 @implementer(IStreamServerEndpoint)
 class CurveCPServerEndpoint:
     """A place to serve a Twisted protocol over CurveCP.
 
+    :param workers: how many processes do the protocol and its cryptography; with 1,
+        that is the application's own. With more, each connection comes from one of
+        them through this host's loopback interface. There can be no ``policy`` then,
+        nor ``counters``, nor any ``openPort``.
     :param options: as for :class:`~curvecp_tx.net.endpoints.MessageServerEndpoint`.
+    :raises TypeError: for an option that there cannot be.
     """
 
     def __init__(
@@ -54,9 +60,16 @@ class CurveCPServerEndpoint:
         *,
         identity: Identity,
         name: str,
+        workers: int = 1,
         **options: Any,
     ) -> None:
         self._reactor = reactor
+        self._workers: WorkersEndpoint | None = None
+        if workers != 1:
+            self._workers = WorkersEndpoint(
+                reactor, workers=workers, identity=identity, name=name, **options
+            )
+            return
         self._endpoint = MessageServerEndpoint(
             reactor, identity=identity, name=name, **options
         )
@@ -64,15 +77,21 @@ class CurveCPServerEndpoint:
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Serve a protocol.
 
-        :return: fires with a :class:`~curvecp_tx.net.endpoints.MessagePort`, or
-            fails with ``CannotListenError``.
+        :return: fires with a :class:`~curvecp_tx.net.endpoints.MessagePort`, or with
+            workers a :class:`~curvecp_tx.net.worker_endpoint.WorkersPort`; or fails
+            with ``CannotListenError``.
         """
+        if self._workers is not None:
+            served = self._workers.listen(protocolFactory)
+            return served.addCallback(_started, protocolFactory)
         streams = StreamFactory(self._reactor, protocolFactory)
         listening = self._endpoint.listen(streams)
         return listening.addCallback(_started, protocolFactory)
 
 
-def _started(port: MessagePort, factory: IProtocolFactory) -> IListeningPort:
+def _started(
+    port: MessagePort | WorkersPort, factory: IProtocolFactory
+) -> IListeningPort:
     factory.doStart()
     port.whenStopped.addCallback(lambda _: factory.doStop())
     return port

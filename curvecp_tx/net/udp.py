@@ -58,10 +58,11 @@ class IBatchReceiver(Protocol):
         """End; the port is closed."""
 
 
-def open_socket(interface: str, port: int) -> socket.socket:
+def open_socket(interface: str, port: int, *, join: bool = False) -> socket.socket:
     """Make and bind a UDP socket.
 
     :param interface: an IP address of this host. ``::`` takes IPv4, too.
+    :param join: whether the port may have sockets already that let others join.
     :raises CannotListenError: with the reason, if that is impossible.
     """
     family = socket.AF_INET6 if ":" in interface else socket.AF_INET
@@ -76,6 +77,8 @@ def open_socket(interface: str, port: int) -> socket.socket:
         sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         sock.setblocking(False)
         _set_options(sock, family)
+        if join:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host, port, *scope))
     except (OSError, OverflowError, UnicodeError) as error:
         if sock is not None:

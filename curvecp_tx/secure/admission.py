@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from math import inf
-from typing import TypeVar
 
 from curvecp_tx.secure.authorized import AuthorizedClient, AuthorizedKeys
 from curvecp_tx.secure.buckets import BucketTable, TokenBucket
 from curvecp_tx.secure.counters import Counters
+from curvecp_tx.secure.ledger import Ledger, OwnLedger, Quota
 
 DEFAULT_CLIENTS = 100
 """The man page's default for ``-c``."""
@@ -46,8 +46,6 @@ SUBNET_BITS = 64
 
 HOST_CACHE = 4096
 """IPv6 addresses whose network need not be worked out again."""
-
-_Key = TypeVar("_Key", str, bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,11 @@ def _network(host: str) -> str:
 class Admission:
     """Decides on newcomers, and counts who is in. What is refused is counted.
 
+    Where processes share a ledger, each has its share of the rates that were asked
+    for; the rate of all Hellos keeps a core from drowning, and each has a core.
+
     :param authorized: the only keys that may come in; ``None`` for any.
+    :param ledger: knows who is in; one of our own without.
     """
 
     def __init__(
@@ -109,27 +111,31 @@ class Admission:
         authorized: AuthorizedKeys | None,
         counters: Counters,
         now: float,
+        ledger: Ledger | None = None,
     ) -> None:
         self.limits = limits
         self.authorized = authorized
         self._counters = counters
+        self._ledger: Ledger = OwnLedger() if ledger is None else ledger
         self._all_hellos = TokenBucket(MAX_HELLO_RATE, MAX_HELLO_RATE, now)
-        self._hellos = _host_table(limits, now)
-        self._initiates = _host_table(limits, now)
-        self._starts = _start_bucket(limits, now)
-        self._connections = 0
-        self._by_host: dict[str, int] = {}
-        self._by_key: dict[bytes, int] = {}
+        self._hellos = self._host_table(now)
+        self._initiates = self._host_table(now)
+        self._starts = self._start_bucket(now)
+
+    @property
+    def occupied(self) -> int:
+        """How many places are taken, wherever."""
+        return len(self._ledger)
 
     def set_limits(self, limits: Limits, now: float) -> None:
         """Replace the limits. Nobody is dropped who is in; rates that stay the
         same give nobody a fresh burst."""
         previous, self.limits = self.limits, limits
         if limits.hello_rate != previous.hello_rate:
-            self._hellos = _host_table(limits, now)
-            self._initiates = _host_table(limits, now)
+            self._hellos = self._host_table(now)
+            self._initiates = self._host_table(now)
         if limits.start_rate != previous.start_rate:
-            self._starts = _start_bucket(limits, now)
+            self._starts = self._start_bucket(now)
 
     def forget(self, now: float) -> None:
         """Free what a flood has left behind; due now and then."""
@@ -157,11 +163,10 @@ class Admission:
         for any number of Initiates until one is accepted.
         """
         host = accounting_host(host)
-        limits, counters = self.limits, self._counters
-        if self._connections >= limits.clients:
-            counters.refused_limit += 1
-        elif limits.per_ip is not None and self._by_host.get(host, 0) >= limits.per_ip:
-            counters.refused_per_ip += 1
+        counters = self._counters
+        full = self._ledger.look(host, self._quota(self.limits.per_key))
+        if full is not None:
+            counters.count(full.value)
         elif self._starts is not None and not self._starts.ready(now):
             counters.refused_start_rate += 1
         elif not self._initiates.take(host, now):
@@ -170,8 +175,8 @@ class Admission:
             return True
         return False
 
-    def admit(self, key: bytes, now: float) -> AuthorizedClient | None:
-        """Decide on a client that has proved its key.
+    def admit(self, host: str, key: bytes, now: float) -> AuthorizedClient | None:
+        """Decide on a client that has proved its key; who may come in has a place.
 
         Only here a token for a start is spent: who cannot come in cannot keep
         others out.
@@ -186,45 +191,34 @@ class Admission:
         if client is None:
             self._counters.refused_unauthorized += 1
             return None
+        host = accounting_host(host)
         limit = self.limits.per_key if client.limit is None else client.limit
-        if limit is not None and self._by_key.get(key, 0) >= limit:
-            self._counters.refused_per_key += 1
+        full = self._ledger.take(host, key, self._quota(limit))
+        if full is not None:
+            self._counters.count(full.value)
             return None
         if self._starts is not None and not self._starts.take(now):
+            self._ledger.release(host, key)
             self._counters.refused_start_rate += 1
             return None
         return client
 
-    def opened(self, host: str, key: bytes) -> None:
-        """Count a connection."""
-        host = accounting_host(host)
-        self._connections += 1
-        self._by_host[host] = self._by_host.get(host, 0) + 1
-        self._by_key[key] = self._by_key.get(key, 0) + 1
-
     def closed(self, host: str, key: bytes) -> None:
-        """Count a connection no more.
+        """Free a place.
 
-        :param host: where it was opened from, wherever the client is by now.
+        :param host: where its client came in from, wherever it is by now.
         """
-        self._connections -= 1
-        _subtract(self._by_host, accounting_host(host))
-        _subtract(self._by_key, key)
+        self._ledger.release(accounting_host(host), key)
 
+    def _quota(self, per_key: int | None) -> Quota:
+        return Quota(self.limits.clients, self.limits.per_ip, per_key)
 
-def _host_table(limits: Limits, now: float) -> BucketTable:
-    rate = limits.hello_rate
-    return BucketTable(rate, max(1.0, HELLO_BURST_SECONDS * rate), now)
+    def _host_table(self, now: float) -> BucketTable:
+        rate = self.limits.hello_rate / self._ledger.shares
+        return BucketTable(rate, max(1.0, HELLO_BURST_SECONDS * rate), now)
 
-
-def _start_bucket(limits: Limits, now: float) -> TokenBucket | None:
-    if limits.start_rate is None:
-        return None
-    return TokenBucket(limits.start_rate, START_BURST, now)
-
-
-def _subtract(counts: dict[_Key, int], key: _Key) -> None:
-    if counts[key] == 1:
-        del counts[key]
-    else:
-        counts[key] -= 1
+    def _start_bucket(self, now: float) -> TokenBucket | None:
+        rate, shares = self.limits.start_rate, self._ledger.shares
+        if rate is None:
+            return None
+        return TokenBucket(rate / shares, max(1.0, START_BURST / shares), now)

@@ -11,6 +11,7 @@ programs, then maybe how many connections it may have at once::
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from curvecp_tx.errors import BadAuthorizedKeys
@@ -73,6 +74,10 @@ class AuthorizedKeys:
     def __len__(self) -> int:
         """Count the clients."""
         return len(self._clients)
+
+    def __iter__(self) -> Iterator[AuthorizedClient]:
+        """Give the clients, in the file's order."""
+        return iter(self._clients.values())
 
     def find(self, key: bytes) -> AuthorizedClient | None:
         """Look up a long-term key; ``None`` means that it may not come in."""

@@ -61,6 +61,10 @@ class Counters:
     lost_receive_error: int = 0
     lost_send_error: int = 0
 
+    def count(self, name: str) -> None:
+        """Count one of what has this name."""
+        setattr(self, name, getattr(self, name) + 1)
+
     def as_dict(self) -> dict[str, int]:
         """Give all counts by name."""
         return asdict(self)

@@ -139,6 +139,12 @@ class LongTermNonces:
         self._left = count
         self._random_bytes = random_bytes
 
+    def hand_over(self) -> tuple[bytes, range]:
+        """Give what is left to others: the nonce key, and the counter values."""
+        left = range(self._next, self._next + self._left)
+        self._left = 0
+        return self._key, left
+
     def __call__(self) -> bytes:
         """Give the next nonce.
 

@@ -29,6 +29,7 @@ from curvecp_tx.secure.boxes import (
 )
 from curvecp_tx.secure.cookies import CookieJar
 from curvecp_tx.secure.counters import Counters
+from curvecp_tx.secure.ledger import Ledger
 from curvecp_tx.secure.nonces import (
     LongTermNonceSource,
     NonceCounter,
@@ -86,6 +87,7 @@ class Server:
     :param limits: how much is let in.
     :param authorized: the only keys that may come in; ``None`` for any.
     :param bind_address: see :class:`~curvecp_tx.secure.cookies.CookieJar`.
+    :param ledger: knows who is in, where other processes serve clients, too.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Server:
         counters: Counters,
         authorized: AuthorizedKeys | None = None,
         bind_address: bool = True,
+        ledger: Ledger | None = None,
     ) -> None:
         self._keys = keys
         self._name = name
@@ -111,7 +114,11 @@ class Server:
             random_bytes=random_bytes, now=now, bind_address=bind_address
         )
         self._admission = Admission(
-            limits=limits, authorized=authorized, counters=counters, now=now
+            limits=limits,
+            authorized=authorized,
+            counters=counters,
+            now=now,
+            ledger=ledger,
         )
         self._sessions: dict[bytes, Session] = {}
         self._origins: dict[Session, str] = {}
@@ -125,6 +132,11 @@ class Server:
     def connections(self) -> int:
         """How many connections are open."""
         return len(self._sessions)
+
+    @property
+    def occupied(self) -> int:
+        """How many connections count towards the limit, here and elsewhere."""
+        return self._admission.occupied
 
     @property
     def limits(self) -> Limits:
@@ -278,7 +290,7 @@ class Server:
         contents = self._verified(initiate, datagram, key)
         if contents is None:
             return
-        client = self._admission.admit(contents.client_key, now)
+        client = self._admission.admit(address[0], contents.client_key, now)
         if client is None:
             return
         session = Session(
@@ -300,7 +312,6 @@ class Server:
         session.path.received(len(datagram), contents.message)
         self._sessions[initiate.short_term_key] = session
         self._origins[session] = address[0]
-        self._admission.opened(address[0], contents.client_key)
         self._jar.remember(initiate.short_term_key)
         self.counters.initiates += 1
         self.counters.connections += 1

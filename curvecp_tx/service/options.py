@@ -14,6 +14,7 @@ from twisted.python import usage
 from curvecp_tx._version import __version__
 from curvecp_tx.net.programs import StreamMode
 from curvecp_tx.net.report import Verbosity
+from curvecp_tx.net.shared_table import MAX_WORKERS
 from curvecp_tx.net.udp import MAX_PORT
 from curvecp_tx.secure.admission import (
     DEFAULT_CLIENTS,
@@ -143,6 +144,7 @@ class ServerOptions(CommandOptions):
             "--grace seconds (optional)",
             f"when stopped, give clients so long to finish (default {DEFAULT_GRACE:g})",
         ),
+        ("--workers n (optional)", "serve with n processes, for n cores"),
         ("-1 (optional)", "print the UDP port when it is bound"),
         ("--stream (optional)", "prog is a plain program, on descriptors 0 and 1"),
         ("--forward endpoint (optional)", "connect clients there; there is no prog"),
@@ -165,6 +167,7 @@ class ServerOptions(CommandOptions):
         self["start-rate"] = None
         self["idle-timeout"] = None
         self["grace"] = DEFAULT_GRACE
+        self["workers"] = 1
         self["print-port"] = False
         self["stream"] = False
         self["forward"] = None
@@ -203,6 +206,10 @@ class ServerOptions(CommandOptions):
     def opt_grace(self, seconds: str) -> None:
         """when told to stop, give clients so long to finish (default 10)"""
         self["grace"] = parse_seconds(seconds, "grace", zero=True)
+
+    def opt_workers(self, n: str) -> None:
+        """serve with n processes, so that n cores are used (default 1)"""
+        self["workers"] = parse_number(n, 1, MAX_WORKERS, "workers")
 
     def opt_print_port(self) -> None:
         """print the UDP port on standard output when it is bound"""

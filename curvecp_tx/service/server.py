@@ -30,14 +30,18 @@ from curvecp_tx.net.programs import (
 )
 from curvecp_tx.net.report import Report
 from curvecp_tx.net.reserve import Reserve
+from curvecp_tx.net.steering import open_group
 from curvecp_tx.net.stream_factory import StreamFactory
 from curvecp_tx.net.udp import DatagramPort, open_socket
+from curvecp_tx.net.workers import Workers, WorkerSettings
 from curvecp_tx.secure.admission import Limits
 from curvecp_tx.secure.counters import Counters
+from curvecp_tx.secure.ledger import Ledger
 from curvecp_tx.service.exits import die
 from curvecp_tx.service.options import ServerOptions
 from curvecp_tx.service.signals import SignalHandling, SignalledService
 from curvecp_tx.service.stopping import DEFAULT_GRACE, FAREWELL, Waiting
+from curvecp_tx.service.supervisor import SupervisorService
 
 Options = ServerOptions
 
@@ -57,6 +61,7 @@ class CurveCPServerService(SignalledService):
     :param limits: as for :class:`~curvecp_tx.net.listener.MessageListener`, like
         ``policy`` and ``idleTimeout``.
     :param authorized: the file of the only keys that may come in.
+    :param ledger: as for the listener, where this is one of several processes.
     :param grace: seconds that connections get when the service stops.
     :ivar reload: reads that file again; ``None`` if there is none.
     :raises BadName: if ``serverName`` cannot be a server's name.
@@ -77,6 +82,8 @@ class CurveCPServerService(SignalledService):
         limits: Limits = Limits(),  # noqa: B008 - a frozen value
         authorized: AuthorizedKeysFile | None = None,
         idleTimeout: float | None = None,
+        bindAddress: bool = True,
+        ledger: Ledger | None = None,
         grace: float = DEFAULT_GRACE,
         report: Report | None = None,
         counters: Counters | None = None,
@@ -105,6 +112,8 @@ class CurveCPServerService(SignalledService):
             limits=limits,
             authorized=None if authorized is None else authorized.keys,
             idleTimeout=idleTimeout,
+            bindAddress=bindAddress,
+            ledger=ledger,
             report=report,
             counters=self.counters,
         )
@@ -163,8 +172,12 @@ class CurveCPServerService(SignalledService):
         self._port = self._socket = None
         self._reserve.empty()
         yield programs
+        self.tell_counters()
+
+    def tell_counters(self) -> None:
+        """Log what was counted."""
         counted = {k: n for k, n in self.counters.as_dict().items() if n}
-        report.info("counters: {counted}", counted=counted)
+        self._report.info("counters: {counted}", counted=counted)
 
     def kill(self) -> None:
         """Wait for nothing: end connections now, and kill programs."""
@@ -191,7 +204,7 @@ def _print_now(text: str) -> None:
 
 def makeService(
     options: ServerOptions, show: Callable[[str], object] = _print_now
-) -> CurveCPServerService:
+) -> CurveCPServerService | SupervisorService:
     """Make the service for twistd, which leaves some signals to us."""
     from twisted.internet import reactor
 
@@ -202,7 +215,7 @@ def makeService(
 
 def make_server(
     options: ServerOptions, show: Callable[[str], object] = _print_now
-) -> CurveCPServerService:
+) -> CurveCPServerService | SupervisorService:
     """Make the service that a command line asks for, its port bound.
 
     Everything that may go wrong goes wrong here: before twistd turns into a
@@ -212,25 +225,36 @@ def make_server(
 
     command, silent = options.command, options["verbosity"] == 0
     make_monotonic(reactor)
-    report = Report(options["verbosity"])
-    counters = Counters()
+    make = _make_single if options["workers"] == 1 else _make_supervisor
     try:
-        handlers = _make_handlers(options, reactor, report, counters)
-        keys = options["authorized-keys"]
-        authorized = None if keys is None else AuthorizedKeysFile(keys)
-        sock = open_socket(options["interface"], options["port"])
-        # Last, since it uses up nonces for good.
-        identity = Identity.for_server(options["keydir"])
+        service = make(options, reactor)
     except CurveCPError as error:
         die(command, str(error), silent=silent)
     except CannotListenError as error:
         where = f"{options['interface']} port {options['port']}"
         reason = getattr(error.socketError, "strerror", None) or error.socketError
         die(command, f"unable to bind {where}: {reason}".lower(), silent=silent)
-    service = CurveCPServerService(
-        reactor,  # type: ignore[arg-type]
+    port = service.bind()
+    if options["print-port"]:
+        try:
+            show(str(port))
+        except OSError as error:
+            reason = f"unable to write output: {error.strerror}".lower()
+            die(command, reason, silent=silent)
+    return service
+
+
+def _make_single(options: ServerOptions, reactor: Any) -> CurveCPServerService:
+    report = Report(options["verbosity"])
+    counters = Counters()
+    handlers = make_handlers(options, reactor, report, counters)
+    authorized = _authorized_keys(options)
+    sock = open_socket(options["interface"], options["port"])
+    return CurveCPServerService(
+        reactor,
         handlers,
-        identity=identity,
+        # Last, since it uses up nonces for good.
+        identity=Identity.for_server(options["keydir"]),
         serverName=options["name"],
         extension=options["extension"],
         interface=options["interface"],
@@ -243,17 +267,38 @@ def make_server(
         report=report,
         counters=counters,
     )
-    port = service.bind()
-    if options["print-port"]:
-        try:
-            show(str(port))
-        except OSError as error:
-            reason = f"unable to write output: {error.strerror}".lower()
-            die(command, reason, silent=silent)
-    return service
 
 
-def _make_handlers(
+def _make_supervisor(options: ServerOptions, reactor: Any) -> SupervisorService:
+    report = Report(options["verbosity"])
+    # The workers make theirs; whether it can be done should be known now.
+    make_handlers(options, reactor, report, Counters())
+    authorized = _authorized_keys(options)
+    sockets = open_group(options["interface"], options["port"], options["workers"])
+    settings = WorkerSettings(
+        identity=Identity.for_server(options["keydir"]),
+        name=options["name"],
+        extension=options["extension"],
+        limits=options.limits,
+        authorized=None if authorized is None else authorized.keys,
+        idle_timeout=options["idle-timeout"],
+        grace=options["grace"],
+        verbosity=options["verbosity"],
+        serve={
+            name: options[name]
+            for name in ("program", "stream", "forward", "proxy-header")
+        },
+    )
+    workers = Workers(reactor, sockets, settings, report=report)
+    return SupervisorService(reactor, workers, authorized=authorized, report=report)
+
+
+def _authorized_keys(options: ServerOptions) -> AuthorizedKeysFile | None:
+    path = options["authorized-keys"]
+    return None if path is None else AuthorizedKeysFile(path)
+
+
+def make_handlers(
     options: ServerOptions, reactor: Any, report: Report, counters: Counters
 ) -> IHandlerFactory:
     """Make what serves the clients, as the options say."""

@@ -49,6 +49,7 @@ class GoodCommandLineTests(SynchronousTestCase):
                 "start-rate": 50.0,
                 "idle-timeout": None,
                 "grace": 10.0,
+                "workers": 1,
                 "print-port": False,
                 "stream": False,
                 "forward": None,

@@ -11,8 +11,8 @@ from tests.interop.processes import OURS
 from tests.interop.streaming import CLIENT_FIRST, StreamTestCase, carrier, shell
 
 GREATEST_GROWTH = 1536
-"""Kibibytes: the window that a fast reader has got before it becomes slow. A reader that
-is slow from the start has 128."""
+"""Kibibytes: the window that a fast reader has got before it becomes slow. A reader
+that is slow from the start has 128."""
 
 SAMPLES = 5
 INTERVAL = 0.5

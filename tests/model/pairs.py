@@ -132,7 +132,10 @@ class Pair:
         elif isinstance(error, PeerFailure):
             demand(self._other(end).at_fault, f"{end} blames a peer that is well")
         elif isinstance(error, PeerGone):
-            demand(self._other(end).closed, f"{end} blames a peer that still reads")
+            other = self._other(end)
+            # Whoever has ended its stream can break off in no other way.
+            silenced = other.closed or other.at_fault
+            demand(silenced, f"{end} blames a peer that still reads")
         elif isinstance(error, PeerSilent):
             demand(
                 end.silence >= GIVE_UP - GRAINS,

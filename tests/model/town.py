@@ -182,6 +182,7 @@ class Town(World):
         self.network.heal()
         if self.server.held:
             self.server.release()
+        self.replay_everything()
         self._end_lonely()
         for application in self.pairs.alive:
             application.do(Close())

@@ -101,10 +101,7 @@ class AdmissionCase(SynchronousTestCase):
         """Come in, if allowed, and tell."""
         if not self.admission.may_start(host, now):
             return False
-        if self.admission.admit(key, now) is None:
-            return False
-        self.admission.opened(host, key)
-        return True
+        return self.admission.admit(host, key, now) is not None
 
     def assert_refused(self, **counts: int) -> None:
         """Check the counts of what was refused, by the end of their names."""
@@ -198,14 +195,16 @@ class StartTests(AdmissionCase):
     def test_authorized(self) -> None:
         """With a list of keys, nobody else comes in."""
         self.admit_with(Limits(), AuthorizedKeys(AuthorizedClient(KEY, "alice")))
-        client = self.admission.admit(KEY, 0.0)
+        client = self.admission.admit(HERE, KEY, 0.0)
         self.assertEqual(client, AuthorizedClient(KEY, "alice"))
-        self.assertIsNone(self.admission.admit(OTHER, 0.0))
+        self.assertIsNone(self.admission.admit(HERE, OTHER, 0.0))
         self.assert_refused(unauthorized=1)
 
     def test_anybody(self) -> None:
         """Without a list everybody comes in, without a name."""
-        self.assertEqual(self.admission.admit(OTHER, 0.0), AuthorizedClient(OTHER))
+        self.assertEqual(
+            self.admission.admit(HERE, OTHER, 0.0), AuthorizedClient(OTHER)
+        )
 
     def test_limit_of_its_own(self) -> None:
         """What the list says of a key goes before what holds for all."""
@@ -233,7 +232,7 @@ class StartTests(AdmissionCase):
         self.admit_with(Limits(start_rate=1.0), known)
         for key in (KEY, bytes(32)):
             self.assertTrue(self.admission.may_start(HERE, 0.0))
-            self.assertIsNone(self.admission.admit(key, 0.0))
+            self.assertIsNone(self.admission.admit(HERE, key, 0.0))
         self.assertTrue(self.come_in(key=OTHER))
         self.assertFalse(self.come_in(key=OTHER))
         self.assert_refused(per_key=1, unauthorized=1, start_rate=1)
@@ -244,8 +243,8 @@ class StartTests(AdmissionCase):
         self.admit_with(Limits(start_rate=1.0))
         for _ in range(2):
             self.assertTrue(self.admission.may_start(HERE, 0.0))
-        self.assertIsNotNone(self.admission.admit(KEY, 0.0))
-        self.assertIsNone(self.admission.admit(KEY, 0.0))
+        self.assertIsNotNone(self.admission.admit(HERE, KEY, 0.0))
+        self.assertIsNone(self.admission.admit(HERE, KEY, 0.0))
         self.assert_refused(start_rate=1)
 
     def test_initiate_rate(self) -> None:

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from curvecp_tx.secure.admission import Admission, Limits, accounting_host
 from curvecp_tx.secure.authorized import AuthorizedClient, AuthorizedKeys
 from curvecp_tx.secure.counters import Counters
+from curvecp_tx.secure.ledger import OwnLedger
 
 HERE = "198.51.100.7"
 THERE = "203.0.113.9"
@@ -48,8 +49,13 @@ class ModelTests(SynchronousTestCase):
     ) -> None:
         """Whoever the limits leave room for comes in, nobody else, and all can go."""
         counters = Counters()
+        ledger = OwnLedger()
         admission = Admission(
-            limits=limits, authorized=authorized, counters=counters, now=0.0
+            limits=limits,
+            authorized=authorized,
+            counters=counters,
+            now=0.0,
+            ledger=ledger,
         )
         inside: list[tuple[str, bytes]] = []
         for operation in operations:
@@ -66,16 +72,15 @@ class ModelTests(SynchronousTestCase):
                 host, key = operation
                 came_in = (
                     admission.may_start(host, 0.0)
-                    and admission.admit(key, 0.0) is not None
+                    and admission.admit(host, key, 0.0) is not None
                 )
                 self.assertEqual(came_in, expected)
                 if came_in:
-                    admission.opened(host, key)
                     inside.append(operation)
         for host, key in inside:
             admission.closed(host, key)
-        self.assertEqual((admission._by_host, admission._by_key), ({}, {}))
-        self.assertEqual(admission._connections, 0)
+        self.assertEqual((ledger._by_host, ledger._by_key), ({}, {}))
+        self.assertEqual(admission.occupied, 0)
 
     def has_room(
         self,

@@ -62,6 +62,7 @@ class MakeServiceTests(SynchronousTestCase):
         """Make a service from a command line."""
         service = makeService(self.options(*arguments, **changes), self.shown.append)
         self.addCleanup(service.stopService)
+        assert isinstance(service, CurveCPServerService)
         return service
 
     def refusal(self, *arguments: str, **changes: str) -> tuple[int, str, str]:

@@ -67,6 +67,7 @@ class OptionsTests(SynchronousTestCase):
                 "start-rate": None,
                 "idle-timeout": None,
                 "grace": 10.0,
+                "workers": 1,
                 "print-port": False,
                 "stream": False,
                 "forward": None,
