@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LINKS ?= --docs docs
 FUZZ_READY := $(VENV)/.fuzz-ready
+BENCH_READY := $(VENV)/.bench-ready
+BENCH ?= --write docs
 FUZZ_SECONDS ?= 60
 FUZZ_JOBS ?= 2
 SOAK_SECONDS ?= 3600
@@ -25,7 +27,7 @@ help:
 	@echo "make demo   run a server and a client on this machine, and show what happens"
 	@echo "make test   the whole check: lint, types, tests with coverage, docs"
 	@echo "make fuzz   search for inputs that break something, a minute per target"
-	@echo "make bench  measure, beside the reference if it is installed"
+	@echo "make bench  measure everything, beside others, and write it down"
 	@echo "make bench-micro  measure each step of the hot path"
 	@echo "make bench-links  compare ways to control congestion on emulated links"
 	@echo "make soak   let connections come and go for an hour, and see what is left"
@@ -82,8 +84,15 @@ $(FUZZ_READY): $(READY)
 fuzz: $(FUZZ_READY)
 	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) --jobs $(FUZZ_JOBS)
 
-bench: $(READY)
-	$(BIN)/python -m benchmarks
+# aioquic goes elsewhere: what it brings along would slow down the import of Twisted.
+$(BENCH_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --target $(VENV)/quic 'aioquic >= 1.2'
+	@touch $@
+
+# Some ten minutes; writes docs/performance.rst and its pictures.
+bench: $(BENCH_READY)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 soak: $(READY)
 	$(BIN)/python -m benchmarks.soak --seconds $(SOAK_SECONDS)

@@ -17,6 +17,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from benchmarks import sampling
 from benchmarks.sides import ADDRESS, EXTENSION, NAME
 from curvecp_tx import CurveCPClientEndpoint, CurveCPServerEndpoint, Identity, Limits
 
@@ -73,7 +74,7 @@ class Sink(Protocol):
 
     def connectionMade(self) -> None:
         """Begin to count."""
-        self._began = time.perf_counter()
+        self._began, self._used = time.perf_counter(), time.process_time()
         self._bytes = 0
 
     def dataReceived(self, data: bytes) -> None:
@@ -82,8 +83,12 @@ class Sink(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Report."""
-        seconds = time.perf_counter() - self._began
-        report({"bytes": self._bytes, "seconds": seconds})
+        result = {
+            "bytes": self._bytes,
+            "seconds": time.perf_counter() - self._began,
+            "cpu": time.process_time() - self._used,
+        }
+        report(result)
 
 
 class Pinger(Protocol):
@@ -165,7 +170,7 @@ def main(role: str, key: str, port: str, amount: str = "0") -> None:
         Pinger.rounds = int(amount)
         started = connect(Pinger, key, port)
     started.addErrback(lambda why: report({"error": why.getErrorMessage()}))
-    reactor.run()
+    sampling.run(reactor)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import cycle, islice
 
 from curvecp_tx import KeyDirectory, make_key_directory
 
@@ -17,9 +20,18 @@ ADDRESS = "127.0.0.1"
 EXTENSION = "31415926535897932384626433832795"
 REFERENCE = "/usr/bin"
 FIRST_PORT = 20000
-PATIENCE = 300.0
+LAST_PORT = 32768
+"""Above, the kernel picks ports for clients."""
 
-_ports = iter(range(FIRST_PORT + os.getpid() % 5000 * 4, 65535))
+PATIENCE = 300.0
+GRACE = 20.0
+
+REFERENCE_CLIENTS = 100
+"""The default of its server, which looks through all places for each packet."""
+
+_ports = islice(
+    cycle(range(FIRST_PORT, LAST_PORT)), random.randrange(LAST_PORT - FIRST_PORT), None
+)
 
 
 class Keys:
@@ -67,13 +79,21 @@ def server(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
-def reference_server(keydir: str, port: int, *program: str) -> list[str]:
+def reference_server(
+    keydir: str, port: int, *program: str, clients: int = REFERENCE_CLIENTS
+) -> list[str]:
     """Give the command of a reference server whose clients talk to a program."""
     return [
         reference("curvecpserver"),
+        "-c",
+        str(clients),
         NAME,
         keydir,
         ADDRESS,
@@ -99,14 +119,26 @@ def reference_client(public: bytes, port: int, *program: str) -> list[str]:
     ]
 
 
+def script(name: str) -> str:
+    """Give the path of one of our commands, installed beside the Python that runs."""
+    return os.path.join(os.path.dirname(sys.executable), name)
+
+
 def our_peer(role: str, *arguments: str) -> list[str]:
     """Give the command of one end of ours; see :mod:`benchmarks.peer`."""
     return python("-m", "benchmarks.peer", role, *arguments)
 
 
 def next_port() -> int:
-    """Give a port that no benchmark has used yet."""
-    return next(_ports)
+    """Give a port that nobody has bound, and this run has not used lately."""
+    for port in _ports:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            try:
+                sock.bind(("", port))
+            except OSError:
+                continue
+        return port
+    raise AssertionError("unreachable: they go round and round")
 
 
 def wait_bound(port: int) -> None:
@@ -122,8 +154,55 @@ def wait_bound(port: int) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Tell how much processor time a process has used."""
+    """Tell how much processor time a process of one thread has used, to the µs."""
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """The same for a process and all that it has started, ended or not."""
+    total = 0.0
+    for member in tree(pid):
+        with suppress(OSError):
+            children = _stat(member)[13:15]
+            total += cpu_seconds(member)
+            total += sum(map(int, children)) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def tree(pid: int) -> list[int]:
+    """Give a process and all that it has started and that still run."""
+    parents: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with suppress(OSError):
+                parents.setdefault(int(_stat(int(entry))[1]), []).append(int(entry))
+    found = [pid]
+    for member in found:
+        found += parents.get(member, [])
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    """Give what follows the name in a line of ``/proc``."""
     with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rsplit(")", 1)[1].split()
-    ticks = int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+        return file.read().rsplit(")", 1)[1].split()
+
+
+def resident_kib(pid: int) -> float:
+    """Tell how much memory a process keeps, shared or not."""
+    return _kib(f"/proc/{pid}/status", "VmRSS:")
+
+
+def tree_proportional_kib(pid: int) -> float:
+    """Tell the memory of a process and all that it has started; what several share
+    counts in parts."""
+    return sum(_kib(f"/proc/{member}/smaps_rollup", "Pss:") for member in tree(pid))
+
+
+def _kib(path: str, field: str) -> float:
+    with suppress(OSError), open(path) as file:
+        for line in file:
+            if line.startswith(field):
+                return float(line.split()[1])
+    return 0.0

@@ -282,11 +282,10 @@ class MicroTests(SynchronousTestCase):
                 step.prepare()()
 
     def test_comparison(self) -> None:
-        """A ratio is shown beside the figure, and one in terms of the yardstick."""
-        text = micro.table(
-            {"yardstick": 20.0, "open": 6.0}, "µs", {"yardstick": 10.0, "open": 2.0}
-        )
-        self.assertEqual(text.splitlines()[-1].split()[-2:], ["3.000", "1.500"])
+        """The figure before and the ratio are shown beside the figure."""
+        text = micro.table({"new": 1.0, "open": 6.0}, "µs", {"open": 2.0})
+        last = text.splitlines()[-1].split()
+        self.assertEqual(last, ["open", "6.00", "2.00", "3.000"])
 
     def test_other_units(self) -> None:
         """Microseconds are not compared with instructions."""

@@ -165,7 +165,7 @@ class LimitTests(RawClientTestCase):
 
     async def test_start_rate(self) -> None:
         """Programs start so fast and no faster; who has to wait gets in later."""
-        count = int(START_BURST) + 3
+        count = int(START_BURST) + 6
         server = await self.serve(
             OURS, HANDLER, options=("-v", "-c", "300", "--start-rate", "0.5")
         )
