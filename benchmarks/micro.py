@@ -2,8 +2,8 @@
 
 Two commits are compared with ``--json`` on one and ``--compare`` on the other. What is
 counted is processor time, and the least of many samples: what else runs on the machine
-can only add to it. ``--instructions`` counts instructions instead, with perf or, slowly,
-with valgrind.
+can only add to it. ``--instructions`` counts instructions instead, with perf or,
+slowly, with valgrind.
 """
 
 from __future__ import annotations
