@@ -94,6 +94,11 @@ def _network(host: str) -> str:
     return f"{IPv6Address(int(address) >> shift << shift)}/{SUBNET_BITS}"
 
 
+def accounting_key(key: bytes) -> bytes:
+    """Give the form under which a key is counted: the curve ignores the topmost bit."""
+    return key[:-1] + bytes([key[-1] & 0x7F])
+
+
 class Admission:
     """Decides on newcomers, and counts who is in. What is refused is counted.
 
@@ -193,12 +198,13 @@ class Admission:
             return None
         host = accounting_host(host)
         limit = self.limits.per_key if client.limit is None else client.limit
-        full = self._ledger.take(host, key, self._quota(limit))
+        account = accounting_key(key)
+        full = self._ledger.take(host, account, self._quota(limit))
         if full is not None:
             self._counters.count(full.value)
             return None
         if self._starts is not None and not self._starts.take(now):
-            self._ledger.release(host, key)
+            self._ledger.release(host, account)
             self._counters.refused_start_rate += 1
             return None
         return client
@@ -208,7 +214,7 @@ class Admission:
 
         :param host: where its client came in from, wherever it is by now.
         """
-        self._ledger.release(accounting_host(host), key)
+        self._ledger.release(accounting_host(host), accounting_key(key))
 
     def _quota(self, per_key: int | None) -> Quota:
         return Quota(self.limits.clients, self.limits.per_ip, per_key)
