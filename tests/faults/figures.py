@@ -10,7 +10,7 @@ import json
 import os
 from typing import NamedTuple
 
-PLACE = "CURVECP_TX_FIGURES"
+PLACE = "TX_FAULT_FIGURES"
 """The environment variable that names the file."""
 
 OURS = "TT"

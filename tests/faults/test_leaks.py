@@ -16,11 +16,8 @@ from twisted.trial.unittest import TestCase
 
 from curvecp_tx.errors import CurveCPError, StreamAborted
 from curvecp_tx.net.child import HandlerProgramFactory
-from curvecp_tx.net.endpoints import (
-    MessageClientEndpoint,
-    MessagePort,
-    MessageServerEndpoint,
-)
+from curvecp_tx.net.client_endpoint import MessageClientEndpoint
+from curvecp_tx.net.endpoints import MessagePort, MessageServerEndpoint
 from curvecp_tx.net.report import Report, Verbosity
 from curvecp_tx.net.stream_endpoints import CurveCPClientEndpoint, CurveCPServerEndpoint
 from tests.faults.figures import OURS, note
