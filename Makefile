@@ -54,12 +54,14 @@ types: $(READY)
 
 # The tests that mostly wait, for networks and processes, run beside all the others.
 suite: $(READY)
-	rm -f .coverage .coverage.*
-	$(COVERED) --temp-directory _trial_temp.waiting $(WAITING) > waiting.log 2>&1 & \
-	waiting=$$!; failed=0; \
-	$(COVERED) $(OTHERS) || failed=1; \
-	wait $$waiting || failed=1; \
-	cat waiting.log; rm -f waiting.log; exit $$failed
+	rm -f .coverage .coverage.* waiting.*
+	for part in $(WAITING); do \
+	    $(COVERED) --temp-directory _trial_temp.$$part $$part > waiting.$$part 2>&1 & \
+	    running="$$running $$!"; \
+	done; \
+	failed=0; $(COVERED) $(OTHERS) || failed=1; \
+	for part in $$running; do wait $$part || failed=1; done; \
+	cat waiting.*; rm -f waiting.*; exit $$failed
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=92
 	for layer in wire secure stream; do \
@@ -114,6 +116,6 @@ docs: $(READY)
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) build dist docs/_build *.egg-info _trial_temp* waiting.log .coverage* \
+	rm -rf $(VENV) build dist docs/_build *.egg-info _trial_temp* waiting.* .coverage* \
 	    .mypy_cache .ruff_cache .hypothesis twisted/plugins/dropin.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
