@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     )
     from curvecp_tx.net.authorized_file import read_authorized_keys
     from curvecp_tx.net.child import HandlerProgramFactory
-    from curvecp_tx.net.endpoints import (
-        MessageClientEndpoint,
-        MessagePort,
-        MessageServerEndpoint,
-    )
+    from curvecp_tx.net.client_endpoint import MessageClientEndpoint
+    from curvecp_tx.net.endpoints import MessagePort, MessageServerEndpoint
     from curvecp_tx.net.keydir import Identity, KeyDirectory, make_key_directory
     from curvecp_tx.net.report import Report, Verbosity
     from curvecp_tx.net.stream_endpoints import (
@@ -77,7 +74,7 @@ _HOMES = {
     "Identity": "curvecp_tx.net.keydir",
     "KeyDirectory": "curvecp_tx.net.keydir",
     "Limits": "curvecp_tx.secure.admission",
-    "MessageClientEndpoint": "curvecp_tx.net.endpoints",
+    "MessageClientEndpoint": "curvecp_tx.net.client_endpoint",
     "MessagePort": "curvecp_tx.net.endpoints",
     "MessageServerEndpoint": "curvecp_tx.net.endpoints",
     "Report": "curvecp_tx.net.report",

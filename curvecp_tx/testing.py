@@ -37,8 +37,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from curvecp_tx.interfaces import ICurveCPReactor, IDatagramBatchTransport
-from curvecp_tx.net.endpoints import ANY_IPV4, ANY_IPV6
-from curvecp_tx.net.udp import IBatchReceiver
+from curvecp_tx.net.udp import ANY_IPV4, ANY_IPV6, IBatchReceiver
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.secure.paths import Address, Datagram
 

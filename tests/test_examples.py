@@ -22,7 +22,8 @@ from curvecp_tx.net import reasons
 from curvecp_tx.net.endpoint_strings import _client, _server
 from curvecp_tx.net.keydir import make_key_directory, read_public_key
 from curvecp_tx.secure.counters import Counters
-from curvecp_tx.service.options import ClientOptions, MessageOptions, ServerOptions
+from curvecp_tx.service.options import ClientOptions, MessageOptions
+from curvecp_tx.service.server_options import ServerOptions
 from curvecp_tx.wire.messages import MAX_BLOCK_BYTES, encode_message
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from curvecp_tx.secure.admission import Limits
 from curvecp_tx.secure.boxes import KeyPair, shared_key
 from curvecp_tx.secure.client import Client
-from curvecp_tx.service.options import ServerOptions
+from curvecp_tx.service.server_options import ServerOptions
 from tests.secure.scripted import (
     CLIENT_ADDRESS,
     CLIENT_KEYS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curvecp_tx.commands.console import (
     fill_standard_descriptors,
@@ -14,13 +14,14 @@ from curvecp_tx.commands.console import (
 from curvecp_tx.errors import CurveCPError
 from curvecp_tx.net.clock import make_monotonic
 from curvecp_tx.net.keydir import Identity
-from curvecp_tx.net.programs import CLIENT_DESCRIPTORS, SERVER_DESCRIPTORS
 from curvecp_tx.net.report import Report
 from curvecp_tx.service.client import CurveCPClientService
 from curvecp_tx.service.exits import die
 from curvecp_tx.service.options import ClientOptions
-from curvecp_tx.service.streams import StreamClientService
-from curvecp_tx.service.tunnel import StdioService, make_endpoint, make_tunnel
+
+if TYPE_CHECKING:
+    from curvecp_tx.service.streams import StreamClientService
+    from curvecp_tx.service.tunnel import StdioService
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,6 +39,8 @@ def connect(options: ClientOptions) -> int:
 
     make_monotonic(reactor)
     if options["listen"] is not None:
+        from curvecp_tx.service.tunnel import make_tunnel
+
         run(make_tunnel(options))
         return 0
     try:
@@ -50,10 +53,18 @@ def connect(options: ClientOptions) -> int:
 def _make_service(
     reactor: Any, options: ClientOptions
 ) -> CurveCPClientService | StdioService | StreamClientService:
+    # What only some options need is imported with them: the plain client has to
+    # start fast.
     report = Report(options["verbosity"])
     if options["stdio"]:
+        from curvecp_tx.service.tunnel import StdioService, make_endpoint
+
         return StdioService(reactor, make_endpoint(reactor, options), report=report)
     if options["stream"]:
+        from curvecp_tx.net.descriptors import CLIENT_DESCRIPTORS, SERVER_DESCRIPTORS
+        from curvecp_tx.service.streams import StreamClientService
+        from curvecp_tx.service.tunnel import make_endpoint
+
         on_stdio = options["program-on-stdio"]
         return StreamClientService(
             reactor,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from curvecp_tx.commands.console import fill_standard_descriptors, run, start_logging
-from curvecp_tx.service.options import ServerOptions
 from curvecp_tx.service.server import make_server
+from curvecp_tx.service.server_options import ServerOptions
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -26,6 +25,7 @@ from zope.interface import implementer
 from curvecp_tx.address import CurveCPAddress, handler_environment
 from curvecp_tx.errors import CurveCPError
 from curvecp_tx.interfaces import ICurveCPReactor, IHandlerFactory
+from curvecp_tx.net.descriptors import Descriptors
 from curvecp_tx.net.ending import (
     FAILED_STATUS,
     SERVER_PATIENCE,
@@ -48,18 +48,6 @@ the program ends before: if a signal ends it, the peer must learn of a failure."
 
 
 @dataclass(frozen=True, slots=True)
-class Descriptors:
-    """Which descriptors of a program carry its stream."""
-
-    read: int
-    write: int
-
-
-SERVER_DESCRIPTORS = Descriptors(read=0, write=1)
-CLIENT_DESCRIPTORS = Descriptors(read=6, write=7)
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a program and its stream have ended.
 
@@ -76,22 +64,6 @@ class Outcome:
         """0 only if all went well; else the program's status, or 111."""
         status = FAILED_STATUS if self.end is None else self.end.exit_code
         return FAILED_STATUS if self.problem is not None and not status else status
-
-
-class StreamMode(Enum):
-    """Who a program is, and who speaks first; the options of curvecpmessage.
-
-    The value is the number of seconds until a ping, where nothing was said.
-    """
-
-    SERVER = None
-    CLIENT = 0.0
-    CLIENT_FIRST = 1.0
-
-    @property
-    def descriptors(self) -> Descriptors:
-        """Where the program has its stream."""
-        return SERVER_DESCRIPTORS if self is StreamMode.SERVER else CLIENT_DESCRIPTORS
 
 
 class ProgramOnStream:

@@ -30,11 +30,8 @@ from curvecp_tx.interfaces import (
     IMessageProtocol,
     IMessageProtocolFactory,
 )
-from curvecp_tx.net.endpoints import (
-    MessageClientEndpoint,
-    MessagePort,
-    MessageServerEndpoint,
-)
+from curvecp_tx.net.client_endpoint import MessageClientEndpoint
+from curvecp_tx.net.endpoints import MessagePort, MessageServerEndpoint
 from curvecp_tx.net.keydir import Identity
 from curvecp_tx.net.reasons import dial_reason
 from curvecp_tx.net.stream_factory import StreamFactory
@@ -101,7 +98,8 @@ def _started(
 class CurveCPClientEndpoint:
     """A server to speak a Twisted protocol with over CurveCP.
 
-    :param options: as for :class:`~curvecp_tx.net.endpoints.MessageClientEndpoint`.
+    :param options: as for
+        :class:`~curvecp_tx.net.client_endpoint.MessageClientEndpoint`.
     """
 
     def __init__(

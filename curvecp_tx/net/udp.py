@@ -23,12 +23,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from curvecp_tx.interfaces import IDatagramBatchTransport
+from curvecp_tx.interfaces import ICurveCPReactor, IDatagramBatchTransport
 from curvecp_tx.net import offload
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.secure.paths import Address, Datagram
 
 MAX_PORT = 65535
+
+ANY_IPV4 = "0.0.0.0"  # noqa: S104 - a server's usual place
+ANY_IPV6 = "::"
 
 BATCH_LIMIT = 64
 """Datagrams read before the reactor gets its turn; runs may make them twice as many.
@@ -218,3 +221,23 @@ def batch_sender(
                 counters.datagrams_sent += 1
 
     return send_singly
+
+
+OpenPort = Callable[[Any, str, int, Counters], IListeningPort]
+"""Makes a port, not listening yet, for a datagram protocol: given that protocol,
+the address and port number to bind, and where to count."""
+
+
+def socket_ports(reactor: ICurveCPReactor) -> OpenPort:
+    """Give what opens real UDP ports under a reactor.
+
+    What it gives raises ``CannotListenError`` where a port cannot be bound.
+    """
+
+    def open_port(
+        protocol: Any, interface: str, port: int, counters: Counters
+    ) -> DatagramPort:
+        sock = open_socket(interface, port)
+        return DatagramPort(reactor, protocol, sock, counters)
+
+    return open_port

@@ -13,12 +13,12 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from zope.interface import implementer
 
 from curvecp_tx.address import CurveCPAddress, plain_host
-from curvecp_tx.net.endpoints import ANY_IPV4
 from curvecp_tx.net.hand_over import LOOPBACK, SECRET_BYTES, Reception
 from curvecp_tx.net.keydir import Identity
 from curvecp_tx.net.report import Report, Verbosity
 from curvecp_tx.net.shared_table import MAX_WORKERS
 from curvecp_tx.net.steering import open_group
+from curvecp_tx.net.udp import ANY_IPV4
 from curvecp_tx.net.workers import Workers, WorkerSettings
 from curvecp_tx.secure.admission import Limits
 from curvecp_tx.secure.authorized import AuthorizedKeys

@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from curvecp_tx.errors import ConnectTimedOut, CurveCPError
 from curvecp_tx.interfaces import ICurveCPReactor, IMessageProtocol
 from curvecp_tx.net.child import HandlerProgram, HandlerProgramFactory
+from curvecp_tx.net.client_endpoint import MessageClientEndpoint
 from curvecp_tx.net.ending import CLIENT_PATIENCE, STOP_PATIENCE, ProgramEnd
-from curvecp_tx.net.endpoints import MessageClientEndpoint
 from curvecp_tx.net.keydir import Identity
 from curvecp_tx.net.report import Report
 from curvecp_tx.secure.client import DEFAULT_TIMEOUT

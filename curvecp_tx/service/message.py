@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from curvecp_tx.interfaces import ICurveCPReactor
 from curvecp_tx.net.child import MESSAGES_IN, MESSAGES_OUT
+from curvecp_tx.net.descriptors import StreamMode
 from curvecp_tx.net.own_pipes import PipeTransport
-from curvecp_tx.net.programs import StreamMode
 from curvecp_tx.net.report import Report
 from curvecp_tx.net.streams import StreamConnection
 from curvecp_tx.secure.counters import Counters

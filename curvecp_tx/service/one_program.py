@@ -9,9 +9,9 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 
 from curvecp_tx.interfaces import ICurveCPReactor
+from curvecp_tx.net.descriptors import Descriptors
 from curvecp_tx.net.ending import CLIENT_PATIENCE, STOP_PATIENCE
 from curvecp_tx.net.programs import (
-    Descriptors,
     Outcome,
     ProgramOnStream,
     StreamProgram,

@@ -20,11 +20,11 @@ from curvecp_tx.interfaces import (
 from curvecp_tx.net.authorized_file import AuthorizedKeysFile
 from curvecp_tx.net.child import HandlerProgramFactory
 from curvecp_tx.net.clock import make_monotonic
+from curvecp_tx.net.descriptors import SERVER_DESCRIPTORS
 from curvecp_tx.net.forward import ForwardFactory
 from curvecp_tx.net.keydir import Identity
 from curvecp_tx.net.listener import MessageListener
 from curvecp_tx.net.programs import (
-    SERVER_DESCRIPTORS,
     ProgramOnStream,
     StreamProgramFactory,
 )
@@ -38,7 +38,7 @@ from curvecp_tx.secure.admission import Limits
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.secure.ledger import Ledger
 from curvecp_tx.service.exits import die
-from curvecp_tx.service.options import ServerOptions
+from curvecp_tx.service.server_options import ServerOptions
 from curvecp_tx.service.signals import SignalHandling, SignalledService
 from curvecp_tx.service.stopping import DEFAULT_GRACE, FAREWELL, Waiting
 from curvecp_tx.service.supervisor import SupervisorService

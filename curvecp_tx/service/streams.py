@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from curvecp_tx.net.descriptors import Descriptors
 from curvecp_tx.net.ending import FAILED_STATUS
-from curvecp_tx.net.programs import Descriptors
 from curvecp_tx.net.report import Report
 from curvecp_tx.net.stream_endpoints import CurveCPClientEndpoint
 from curvecp_tx.service.one_program import StreamProgramService

@@ -46,8 +46,8 @@ from curvecp_tx.secure.admission import Limits
 from curvecp_tx.secure.boxes import KeyPair
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.secure.nonces import LongTermNonceSource, RandomNonces
-from curvecp_tx.service.options import ServerOptions
 from curvecp_tx.service.server import CurveCPServerService, make_handlers
+from curvecp_tx.service.server_options import ServerOptions
 
 
 class WorkerService(CurveCPServerService):

@@ -8,7 +8,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from curvecp_tx.commands import client, server
-from curvecp_tx.service.options import ClientOptions, ServerOptions
+from curvecp_tx.service.options import ClientOptions
+from curvecp_tx.service.server_options import ServerOptions
 from tests.commands.running import EXTENSION, TWISTD, run_here, run_python, run_tool
 
 KEY = "0123456789ABCDEFabcdef0123456789" * 2

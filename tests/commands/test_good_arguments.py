@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from curvecp_tx.commands import client, server
 from curvecp_tx.net.report import Verbosity
 from curvecp_tx.secure.admission import Limits
-from curvecp_tx.service.options import ClientOptions, CommandOptions, ServerOptions
+from curvecp_tx.service.options import ClientOptions, CommandOptions
+from curvecp_tx.service.server_options import ServerOptions
 from tests.commands.running import EXTENSION, run_here
 from tests.commands.test_arguments import (
     CLIENT,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from importlib.util import find_spec
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -22,7 +23,7 @@ from curvecp_tx.interfaces import (
     IMessageProtocolFactory,
     IMessageTransport,
 )
-from curvecp_tx.net.endpoints import MessageClientEndpoint
+from curvecp_tx.net.client_endpoint import MessageClientEndpoint
 from curvecp_tx.net.keydir import read_public_key
 from tests.commands.running import (
     EXTENSION,
@@ -205,6 +206,54 @@ class ServingTests(TestCase):
             said.append(err)
         self.assertRegex(said[0], r"\Acurvecpserver: pid \d+: .*length byte.*\n\Z")
         self.assertEqual(said[1], "")
+
+
+NOT_FOR_A_PLAIN_CLIENT = {
+    "curvecp_tx.net.listener",
+    "curvecp_tx.net.programs",
+    "curvecp_tx.net.shared_table",
+    "curvecp_tx.net.streams",
+    "curvecp_tx.secure.admission",
+    "curvecp_tx.secure.server",
+    "curvecp_tx.service.tunnel",
+    "curvecp_tx.stream.bbr",
+    "curvecp_tx.stream.stream",
+    "twisted.internet.endpoints",
+    "twisted.internet.stdio",
+}
+"""Modules that would slow down its start for nothing."""
+
+LOADED = """
+import sys
+from curvecp_tx.commands.client import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(*sys.modules)
+"""
+"""The client, which tells in the end what it has loaded."""
+
+
+class LightnessTests(SynchronousTestCase):
+    """The client loads no more than it needs."""
+
+    def test_plain_client(self) -> None:
+        """A client with a message handler loads no server, no stream, no tunnel."""
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as mute:
+            mute.bind(("127.0.0.1", 0))
+            port = str(mute.getsockname()[1])
+            operands = ("name", "ab" * 32, "127.0.0.1", port, EXTENSION, "true")
+            finished = run_python("-c", LOADED, "-q", "-t", "0.2", *operands)
+            hello = mute.recv(2000, socket.MSG_DONTWAIT)
+        self.assertEqual((finished.code, finished.err, len(hello)), (111, "", 224))
+        loaded = set(finished.out.split())
+        self.assertIn("curvecp_tx.net.dialer", loaded)
+        self.assertEqual(loaded & NOT_FOR_A_PLAIN_CLIENT, set())
+
+    def test_names(self) -> None:
+        """Each name that must not be loaded is that of a module."""
+        for name in NOT_FOR_A_PLAIN_CLIENT:
+            self.assertIsNotNone(find_spec(name), name)
 
 
 class FailingTests(SynchronousTestCase):

@@ -14,13 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from curvecp_tx.errors import BadName, ConnectTimedOut, LowOrderKey
+from curvecp_tx.net.client_endpoint import MessageClientEndpoint, resolve
 from curvecp_tx.net.dialer import MessageDialer
-from curvecp_tx.net.endpoints import (
-    MessageClientEndpoint,
-    MessagePort,
-    MessageServerEndpoint,
-    resolve,
-)
+from curvecp_tx.net.endpoints import MessagePort, MessageServerEndpoint
 from curvecp_tx.net.extension import ExtensionFile
 from curvecp_tx.net.listener import MessageListener
 from curvecp_tx.net.udp import open_socket

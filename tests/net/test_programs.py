@@ -15,14 +15,16 @@ from zope.interface.verify import verifyObject
 
 from curvecp_tx.errors import CurveCPError, ProgramNotFound, StreamTimedOut
 from curvecp_tx.interfaces import IHandlerFactory
+from curvecp_tx.net.descriptors import (
+    CLIENT_DESCRIPTORS,
+    SERVER_DESCRIPTORS,
+    StreamMode,
+)
 from curvecp_tx.net.ending import Patience, ProgramEnd
 from curvecp_tx.net.endpoints import MessagePort, MessageServerEndpoint
 from curvecp_tx.net.programs import (
-    CLIENT_DESCRIPTORS,
-    SERVER_DESCRIPTORS,
     Outcome,
     ProgramOnStream,
-    StreamMode,
     StreamProgram,
     StreamProgramFactory,
 )

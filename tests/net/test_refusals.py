@@ -9,7 +9,7 @@ from curvecp_tx.net.report import REPEAT_INTERVAL, Report
 from curvecp_tx.secure.admission import Limits
 from curvecp_tx.secure.authorized import AuthorizedClient, AuthorizedKeys
 from curvecp_tx.secure.counters import Counters
-from curvecp_tx.service.options import ServerOptions
+from curvecp_tx.service.server_options import ServerOptions
 from tests.net.recording import (
     CLIENT_IDENTITY,
     Recorders,

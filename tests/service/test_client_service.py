@@ -12,7 +12,7 @@ from twisted.internet.error import DNSLookupError
 from twisted.trial.unittest import TestCase
 
 from curvecp_tx.errors import ProgramNotFound
-from curvecp_tx.net import endpoints
+from curvecp_tx.net import client_endpoint
 from curvecp_tx.net.endpoints import MessageServerEndpoint
 from curvecp_tx.net.report import Report, Verbosity
 from curvecp_tx.service.client import CurveCPClientService
@@ -115,7 +115,7 @@ class ClientServiceTests(TestCase):
         """A host that cannot be had is a reason as well."""
         service = self.shell(1, "exit 0")
         problem = DNSLookupError("no address for host.invalid")
-        self.patch(endpoints, "resolve_hosts", lambda reactor, hosts: fail(problem))
+        self.patch(client_endpoint, "resolve_hosts", lambda *_: fail(problem))
         with logged() as lines:
             service.startService()
             self.assertEqual(await service.ended, 111)

@@ -10,8 +10,8 @@ from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
 from curvecp_tx.errors import ProgramNotFound
+from curvecp_tx.net.descriptors import StreamMode
 from curvecp_tx.net.pipes import open_pipe
-from curvecp_tx.net.programs import StreamMode
 from curvecp_tx.service import message
 from curvecp_tx.service.message import CurveCPMessageService
 from tests.net.recording import logged

@@ -17,11 +17,8 @@ from curvecp_tx.service.operands import (
     parse_rate,
     parse_seconds,
 )
-from curvecp_tx.service.options import (
-    ClientOptions,
-    CommandOptions,
-    ServerOptions,
-)
+from curvecp_tx.service.options import ClientOptions, CommandOptions
+from curvecp_tx.service.server_options import ServerOptions
 from curvecp_tx.service.stopping import DEFAULT_GRACE
 
 SERVER = ("name", "no/such/keydir", "192.0.2.1", "1", "0" * 32, "no-such-program")

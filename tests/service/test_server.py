@@ -27,7 +27,7 @@ from curvecp_tx.interfaces import (
 )
 from curvecp_tx.net.authorized_file import AuthorizedKeysFile
 from curvecp_tx.net.child import HandlerProgramFactory
-from curvecp_tx.net.endpoints import MessageClientEndpoint
+from curvecp_tx.net.client_endpoint import MessageClientEndpoint
 from curvecp_tx.net.keydir import Identity
 from curvecp_tx.net.report import Report, Verbosity
 from curvecp_tx.service.server import (

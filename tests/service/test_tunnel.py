@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from curvecp_tx.net.programs import SERVER_DESCRIPTORS
+from curvecp_tx.net.descriptors import SERVER_DESCRIPTORS
 from curvecp_tx.net.report import Report, Verbosity
 from curvecp_tx.net.stream_endpoints import CurveCPClientEndpoint, CurveCPServerEndpoint
 from curvecp_tx.service.streams import StreamClientService
