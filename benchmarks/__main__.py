@@ -100,6 +100,9 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"write table and pictures there ({DOCS})",
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
+    parser.add_argument(
+        "--again", metavar="FILE", help="take what is not measured now from there"
+    )
     arguments = parser.parse_args(given)
     unknown = set(arguments.which) - set(names)
     if unknown:
@@ -129,6 +132,9 @@ def main() -> int:
         print("the reference (nacl-tools) is not installed", file=sys.stderr)
     said = report.circumstances(rounds)
     samples = Samples()
+    if arguments.again:
+        said += f" Only {', '.join(arguments.which)} this time, the others earlier."
+        load(arguments.again, samples, arguments.which)
     failures = 0
     for name, sides in benchmarks().items():
         if name in arguments.which:
@@ -151,6 +157,17 @@ def main() -> int:
     if failures:
         print(f"{failures} measurements have failed", file=sys.stderr)
     return 1 if failures else 0
+
+
+def load(path: str, samples: Samples, but: Sequence[str]) -> None:
+    """Read figures from a file, except for those of some benchmarks."""
+    with open(path, encoding="utf-8") as file:
+        figures: Mapping[str, list[float]] = json.load(file)
+    for name, values in figures.items():
+        place = Place(*name.split("/"))
+        known = place.benchmark if place.benchmark in benchmarks() else LINKS
+        if known not in but:
+            samples.values[place] = values
 
 
 def save(path: str, samples: Samples) -> None:

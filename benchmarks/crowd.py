@@ -1,7 +1,7 @@
 """Many clients in one process and on one socket: what loads a server.
 
 They have the client's core, and next to no stream: messages go out one at a time, and
-whatever comes is acknowledged. Nothing is sent again, but for what the handshake needs.
+whatever comes is acknowledged.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from curvecp_tx.wire.packets import EXTENSION_BYTES, RECEIVER_EXTENSION
 RECEIVE_BYTES = 2048
 RECEIVE_BUFFER = 4 << 20
 POLL = 0.5
+"""Seconds of silence after which what has no answer is sent again."""
+
+SILENCES = 60
 ECHO_BYTES = 32
 
 
@@ -31,7 +34,7 @@ class Member:
     :ivar received: how much of the server's stream has arrived.
     """
 
-    __slots__ = ("client", "next_id", "received", "sent")
+    __slots__ = ("_said", "client", "next_id", "received", "sent")
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -40,11 +43,17 @@ class Member:
 
     def say(self, block: bytes) -> None:
         """Send a block, or ask for a sign of life if it is empty."""
+        self._said = self.sent, block
+        self.sent += len(block)
+        self.repeat()
+
+    def repeat(self) -> None:
+        """Send that, or send it again."""
+        position, block = self._said
         message = encode_message(
-            message_id=self.next_id, position=self.sent, block=block
+            message_id=self.next_id, position=position, block=block
         )
         self.next_id += 1
-        self.sent += len(block)
         self.client.send([message])
 
     def hear(self) -> None:
@@ -73,6 +82,7 @@ class Crowd:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         self._socket.settimeout(POLL)
+        self._silences = 0
 
     def __enter__(self) -> Crowd:
         return self
@@ -170,8 +180,14 @@ class Crowd:
         try:
             received: Datagram = self._socket.recvfrom(RECEIVE_BYTES)
         except TimeoutError:
+            self._silences += 1
+            if self._silences > SILENCES:
+                raise
             for member in waiting:
-                member.client.handle_timer(time.monotonic())
+                if member.client.phase is Phase.OPEN:
+                    member.repeat()
+                else:
+                    member.client.handle_timer(time.monotonic())
                 self._flush(member)
                 if member.client.failure is not None:
                     raise member.client.failure from None

@@ -31,14 +31,25 @@ class Path:
     """The current way to the peer: address, extension, and validation.
 
     :param validated: whether the peer is known to receive at ``address``.
+    :param fallback: where it was last known to receive, while it is not. What must not
+        go to ``address`` goes there: whoever gets our packets to us from elsewhere,
+        before the peer's own, may lead us astray, but not cut us off.
     """
 
-    __slots__ = ("_budget", "_probes", "address", "extension", "validated")
+    __slots__ = ("_budget", "_probes", "address", "extension", "fallback", "validated")
 
-    def __init__(self, address: Address, extension: bytes, *, validated: bool) -> None:
+    def __init__(
+        self,
+        address: Address,
+        extension: bytes,
+        *,
+        validated: bool,
+        fallback: Path | None = None,
+    ) -> None:
         self.address = address
         self.extension = extension
         self.validated = validated
+        self.fallback = fallback
         self._budget = 0
         self._probes: dict[bytes, None] = {}
 
@@ -48,11 +59,16 @@ class Path:
         A new port of the same host keeps its validation: that is what address
         translators do, and it does not reach anybody new.
         """
-        same_host = address[0] == self.address[0]
-        path = Path(address, extension, validated=self.validated and same_host)
-        if same_host:
+        fallback = self.fallback
+        if address[0] == self.address[0]:
+            validated = self.validated
+            path = Path(address, extension, validated=validated, fallback=fallback)
             path._budget, path._probes = self._budget, self._probes
-        return path
+            return path
+        if fallback is not None and address[0] == fallback.address[0]:
+            return Path(address, extension, validated=True)
+        last = self if self.validated else fallback
+        return Path(address, extension, validated=False, fallback=last)
 
     def received(self, size: int, message: bytes) -> None:
         """Account for an authenticated datagram of ``size`` bytes from here."""
@@ -62,6 +78,7 @@ class Path:
         # Bytes 4 to 8 of a message name the ID of the message it answers.
         if message[4:8] in self._probes:
             self.validated = True
+            self.fallback = None
             self._probes = {}
 
     def allows(self, size: int, message: bytes) -> bool:

@@ -101,17 +101,34 @@ class Session:
     def seal(self, messages: Sequence[bytes]) -> list[Datagram]:
         """Turn messages of legal size into datagrams for the current path.
 
-        Messages that the path may not carry yet are lost, and counted.
+        Messages that the path may not carry yet go to where the peer was last known to
+        be; before it was anywhere, they are lost, and counted.
 
         :raises NoncesExhausted: when the connection has to end; nothing of what
             was passed in is to be sent then.
         """
-        path, key, prefix = self.path, self._shared_key, self._role.seal_prefix
-        address, head, overhead = path.address, self._head, self._role.overhead
-        if not path.validated:
-            allowed = [m for m in messages if path.allows(len(m) + overhead, m)]
-            self._counters.lost_unvalidated_path += len(messages) - len(allowed)
-            messages = allowed
+        path = self.path
+        if path.validated:
+            return self._seal_for(path.address, self._head, messages)
+        overhead = self._role.overhead
+        allowed: list[bytes] = []
+        rest: list[bytes] = []
+        for message in messages:
+            may_go = path.allows(len(message) + overhead, message)
+            (allowed if may_go else rest).append(message)
+        datagrams = self._seal_for(path.address, self._head, allowed)
+        last = path.fallback
+        if last is None:
+            self._counters.lost_unvalidated_path += len(rest)
+        elif rest:
+            head = self._head_builder(last.extension)
+            datagrams += self._seal_for(last.address, head, rest)
+        return datagrams
+
+    def _seal_for(
+        self, address: Address, head: bytes, messages: Sequence[bytes]
+    ) -> list[Datagram]:
+        key, prefix = self._shared_key, self._role.seal_prefix
         datagrams: list[Datagram] = []
         numbers = self._counter.take_many(len(messages))
         for number, message in zip(numbers, messages, strict=True):

@@ -374,11 +374,11 @@ class Stream:
         """
         if self._owing_since is not None:
             return None
+        patience = self._keepalive
         if self._expecting:
-            return self._heard + max(EXPECTING, 3 * self._congestion.rtt)
-        if self._keepalive is None:
-            return None
-        return self._heard + self._keepalive
+            soon = max(EXPECTING, 3 * self._congestion.rtt)
+            patience = soon if patience is None else min(soon, patience)
+        return None if patience is None else self._heard + patience
 
     @property
     def _silence_ends(self) -> float:

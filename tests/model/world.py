@@ -17,11 +17,8 @@ from zope.interface import implementer
 
 from curvecp_tx.address import CurveCPAddress
 from curvecp_tx.interfaces import IMessageProtocolFactory
-from curvecp_tx.net.endpoints import (
-    MessageClientEndpoint,
-    MessagePort,
-    MessageServerEndpoint,
-)
+from curvecp_tx.net.client_endpoint import MessageClientEndpoint
+from curvecp_tx.net.endpoints import MessagePort, MessageServerEndpoint
 from curvecp_tx.net.extension import ExtensionFile
 from curvecp_tx.net.keydir import Identity
 from curvecp_tx.net.report import Report
@@ -41,9 +38,9 @@ SERVER_ADDRESS = ("192.0.2.1", 11000)
 NO_FILE = "/nonexistent/curvecpextension"
 EPOCH = 1_700_000_000.0
 
-RECOVERY = KEEPALIVE + 10.0
+RECOVERY = KEEPALIVE + 35.0
 """Seconds in which two ends find each other again when the network has recovered:
-a keepalive, and a few probes."""
+a keepalive, and the probes that a stranger's address is good for."""
 
 SILENCE = GIVE_UP + KEEPALIVE + MAX_LINGER + 10.0
 """Seconds after which nobody can still be waiting for a peer that is gone."""

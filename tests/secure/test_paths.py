@@ -171,8 +171,17 @@ class MoveTests(SynchronousTestCase):
             self.assertFalse(moved.validated)
 
     def test_back_again(self) -> None:
-        """A host that was left has to be proven again."""
+        """The host that was proven last stays so, until another one is."""
         path = Path(HOME, EXTENSION, validated=True)
-        back = path.moved(("192.0.2.2", 1), EXTENSION).moved(HOME, EXTENSION)
-        self.assertFalse(back.validated)
-        self.assertFalse(back.allows(1, sent(1)))
+        away = path.moved(("192.0.2.2", 1), EXTENSION)
+        self.assertIs(away.fallback, path)
+        farther = away.moved(("192.0.2.3", 1), EXTENSION)
+        self.assertIs(farther.fallback, path)
+        back = farther.moved(HOME, EXTENSION)
+        self.assertTrue(back.validated)
+        self.assertIsNone(back.fallback)
+        away.received(192, sent(1))
+        away.allows(1, sent(5))
+        away.received(192, answer(5))
+        self.assertTrue(away.validated)
+        self.assertFalse(away.moved(HOME, EXTENSION).validated)
