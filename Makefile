@@ -70,10 +70,14 @@ suite: $(READY)
 
 # What runs under a reactor here, on each of the others; no coverage needed twice.
 reactors: $(READY)
+	rm -f waiting.*
 	for reactor in select poll asyncio; do \
-	    echo "== $$reactor" && \
-	    $(BIN)/python -m twisted.trial --reactor=$$reactor $(REACTOR_TESTS) || exit 1; \
-	done
+	    $(BIN)/python -m twisted.trial --temp-directory _trial_temp.$$reactor \
+	        --reactor=$$reactor $(REACTOR_TESTS) > waiting.$$reactor 2>&1 & \
+	    running="$$running $$!"; \
+	done; \
+	failed=0; for part in $$running; do wait $$part || failed=1; done; \
+	cat waiting.*; rm -f waiting.*; exit $$failed
 
 everywhere: REACTOR_TESTS = tests
 everywhere: reactors

@@ -110,7 +110,7 @@ class OneServerTests(WorkersCase):
         self.assertEqual(digest(self.read("got")), digest(data))
         counters = await self.end(server.process)
         self.assertGreater(proxy.moves, 5)
-        self.assertGreater(counters["path_changes"], 5)
+        self.assertGreater(counters["path_changes"], 2)
         self.assertEqual(counters["connections"], 1)
         astray = counters.get("dropped_unknown_connection", 0)
         self.assertLess(astray, counters["messages_received"] / 100)
