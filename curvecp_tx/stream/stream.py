@@ -64,8 +64,8 @@ KEEPALIVE = 25.0
 """Seconds of silence before a ping: address translators forget after 30."""
 
 EXPECTING = 1.0
-"""Seconds of silence before a ping in the middle of the peer's stream; three round
-trips if that is more. One ping for each silence."""
+"""Seconds of silence before a ping in the middle of what the peer sends: after a full
+block, or beyond a gap; three round trips if that is more. One ping for each silence."""
 
 MIN_LINGER = 2.0
 MAX_LINGER = 30.0
@@ -396,7 +396,9 @@ class Stream:
         arrival = Arrival.FRESH
         if block or ending:
             arrival = receiver.receive(position, block, ending)
-            self._expecting = not receiver.complete
+            # A full block is seldom the last one; a short one often is, for a while.
+            full = len(block) == MAX_BLOCK_BYTES and not ending
+            self._expecting = full or receiver.has_gaps
         elif receiver.complete and position == receiver.acknowledgment()[0][1]:
             # Neither of the two facts is ever taken back, so that it does not
             # matter when this message left.
