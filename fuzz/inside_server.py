@@ -144,10 +144,11 @@ class ServerPlay(NetworkPlay):
         session = self.session()
         if session is None:
             return
-        validated = session.path.validated
+        path, fallback = session.path, session.path.fallback
+        validated = path.address if path.validated else fallback and fallback.address
         for datagram, address in session.seal(messages):
-            assert address == session.path.address
-            if validated:
+            assert address in (path.address, validated)
+            if address == validated:
                 continue
             host = address[0]
             self.bytes_to[host] += len(datagram)
