@@ -68,6 +68,9 @@ class _StandardIO(StandardIO):
         super().childConnectionLost(fd, reason)  # type: ignore[misc]
 
 
+UNWRITTEN = "unable to write output"
+
+
 class StdioService(Service):
     """Connects standard input and output with a server, like netcat.
 
@@ -117,14 +120,17 @@ class StdioService(Service):
     ) -> None:
         if problem is None:
             near.gone.addCallback(self._finished, standard)
-        else:
+        elif standard.written:
             self._fail(problem)
+        else:
+            # That is why the stream was aborted, if it was not over by then.
+            self._fail(UNWRITTEN)
 
     def _finished(self, _: None, standard: _StandardIO) -> None:
         if standard.written:
             self.ended.callback(0)
         else:
-            self._fail("unable to write output")
+            self._fail(UNWRITTEN)
 
     def _fail(self, why: object) -> None:
         self._report.error("fatal: {why}", why=why)
