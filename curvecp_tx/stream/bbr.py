@@ -87,6 +87,9 @@ TIMER_GRAIN = 0.001
 MIN_QUANTUM = 2
 """Blocks sent at a time if that many are due, and acknowledged together."""
 
+MIN_PACE = 1.0
+"""Blocks per second: an answer that took minutes tells of an outage, not of a path."""
+
 MAX_RATE = 1e6
 """Blocks per second, 1 GB/s: what is measured beyond that is the grain of the clock,
 and a spacing below that grain would let a timer go round in circles."""
@@ -424,7 +427,7 @@ class Bbr:
             pace /= STARTUP_GAIN
         elif self._phase is Phase.CRUISE:
             pace *= CYCLE[self._cycle]
-        self._pace = pace
+        self._pace = pace = max(pace, MIN_PACE) if pace else 0.0
         self._quantum = max(MIN_QUANTUM, int(2 * TIMER_GRAIN * pace) + 1)
         window = min(self._window, self._bound)
         if self._phase is Phase.PROBE_RTT:

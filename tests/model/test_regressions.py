@@ -44,6 +44,25 @@ class DelayTests(DuoCase):
             world.run(0.1)
             world.end_well()
 
+    def test_after_an_early_outage(self) -> None:
+        """Where the first answer comes late, the next bytes leave at once.
+
+        That answer was taken for the speed of the path: a block in half a minute.
+        """
+        for outage in (10.0, 30.0, 60.0, 100.0):
+            world = self.begin()
+            world.run(1.0)
+            world.network.dark.add("client")
+            world.do("server", Write(2000))
+            world.run(outage)
+            world.network.heal()
+            world.run(10.0)
+            (client,) = (one for one in world.pairs.alive if one.side == "client")
+            self.assertEqual(client.received, 2000)
+            world.do("server", Write(100))
+            world.run(1.0)
+            self.assertEqual(client.received, 2100)
+
     def test_after_long_round_trips(self) -> None:
         """A client that was asleep for long, and then moves, is found all the same.
 
