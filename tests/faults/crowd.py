@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionAborted
 from twisted.python.failure import Failure
 
 from curvecp_tx.net.reasons import Aborted, PeerSilent
@@ -93,9 +94,10 @@ class CrowdTestCase(FaultTestCase):
         """End what is still waiting for the reference."""
         if end.transport is None:
             return succeed(None)
-        if not end.over.called:
-            end.transport.abortConnection()
-        return end.over
+        if end.over.called:
+            return end.over
+        end.transport.abortConnection()
+        return end.over.addErrback(lambda reason: reason.trap(ConnectionAborted))
 
     def launch_reference(self) -> None:
         """Start clients of the reference."""
