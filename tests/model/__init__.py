@@ -18,9 +18,9 @@ millisecond. After each event, and after the last one, a few rules are checked:
 
 The modules, from the bottom up: ``judge`` collects what goes against a rule,
 ``boxes`` and ``amplification`` hold two of the rules, ``hosts`` and ``network``
-are the world, ``actions`` and ``applications`` what lives in it, ``pairs`` has the
-rules about two ends, and ``world`` and ``town`` put it together, for two hosts and
-for many. ``test_two_endpoints`` and ``test_many_clients`` let Hypothesis play;
-``test_regressions`` tells the stories that it has found; ``test_judgement`` shows
-that each rule finds its breach.
+are the stage, ``actions`` and ``applications`` what lives on it, ``pairs`` has the
+rules about two ends, and ``world`` puts it together: ``duo`` for two hosts, ``town``
+for many. ``test_two_endpoints`` and ``test_many_clients`` let Hypothesis play (more,
+with ``HYPOTHESIS_PROFILE=search``); ``test_regressions`` tells the stories that it has
+found; ``test_judgement`` shows that each rule finds its breach.
 """
