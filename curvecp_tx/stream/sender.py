@@ -243,6 +243,15 @@ class Sender:
             self._probes += 1
             self._probe_due = True
 
+    def peer_heard(self, now: float) -> None:
+        """Learn that the peer can be reached again, or somewhere else than before.
+
+        The next probe of a long silence goes at once then, instead of when its time
+        has come: by then, the peer may have moved again.
+        """
+        if self._probes and now >= self._probed + self.congestion.timeout:
+            self._probe_due = True
+
     def deadline(self) -> float | None:
         """When an answer is overdue, or the next probe is due.
 

@@ -246,6 +246,8 @@ class Stream:
                 # What was sent before the failure has to arrive before it.
                 extended = min(now + ANSWERED_LINGER, self._linger_limit)
                 self._lingers_until = max(self._lingers_until, extended)
+        if self._heard == now:
+            self._sender.peer_heard(now)
         self._settle(now)
 
     def _receive_run(self, messages: Sequence[bytes], now: float) -> int:

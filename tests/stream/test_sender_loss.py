@@ -73,6 +73,22 @@ class LossTests(SenderTestCase):
         self.assertEqual(times[:4], [1, 3, 7, 11])
         self.assertEqual(times[-1] - times[-2], MAX_PROBE_INTERVAL)
 
+    def test_heard_after_silence(self) -> None:
+        """A sign of life brings the next probe forward, up to a time-out's distance."""
+        self.sender.write(bytes(4096))
+        self.send()
+        self.sender.peer_heard(0.5)
+        self.assertEqual(self.places(0.5), [])
+        for now in (1.0, 3.0):
+            self.sender.handle_timer(now)
+            self.assertEqual(self.places(now), [(0, 1024, 0)])
+        self.sender.peer_heard(3.9)
+        self.assertEqual(self.places(3.9), [])
+        self.sender.peer_heard(4.5)
+        self.assertEqual(self.places(4.5), [(0, 1024, 0)])
+        self.sender.peer_heard(5.4)
+        self.assertEqual(self.places(5.4), [])
+
     def test_probe_leaves_anyway(self) -> None:
         """A probe leaves although the window is full."""
         self.congestion.limit = 2

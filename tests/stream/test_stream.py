@@ -144,6 +144,17 @@ class SilenceTests(StreamTestCase):
             self.hear()
         self.assertIsNone(self.stream.failure)
 
+    def test_end_follows_the_peer(self) -> None:
+        """A peer that moves all the time gets our end in answer to what it says."""
+        self.hear(message_id=1)
+        self.stream.write(b"all")
+        self.stream.finish()
+        self.pass_time(22.5)
+        self.hear(message_id=2)
+        first = self.said()[0]
+        self.assertEqual((first.block, first.ending), (b"all", SUCCESS))
+        self.assertEqual(first.acknowledged_id, 2)
+
     def test_own_time(self) -> None:
         """The time to give up is the owner's choice."""
         self.make(give_up=5.0)
