@@ -64,8 +64,9 @@ KEEPALIVE = 25.0
 """Seconds of silence before a ping: address translators forget after 30."""
 
 EXPECTING = 1.0
-"""Seconds of silence before a ping in the middle of what the peer sends: after a full
-block, or beyond a gap; three round trips if that is more. One ping for each silence."""
+"""Seconds of silence before a ping where the peer is expected to send: after a full
+block, beyond a gap, or once it has all of our stream and has not ended its own; three
+round trips if that is more. One ping for each silence."""
 
 MIN_LINGER = 2.0
 MAX_LINGER = 30.0
@@ -219,6 +220,7 @@ class Stream:
 
     def receive(self, messages: Sequence[bytes], now: float) -> None:
         """Take messages from the peer; no message makes this raise."""
+        had_ended = self._sender.finished
         handled = self._receive_run(messages, now)
         for encoded in messages[handled:] if handled else messages:
             message = decode_message(encoded)
@@ -246,6 +248,8 @@ class Stream:
                 # What was sent before the failure has to arrive before it.
                 extended = min(now + ANSWERED_LINGER, self._linger_limit)
                 self._lingers_until = max(self._lingers_until, extended)
+        if self._sender.finished and not had_ended:
+            self._expecting = True
         if self._heard == now:
             self._sender.peer_heard(now)
         self._settle(now)
@@ -371,8 +375,8 @@ class Stream:
     def _ping_due(self) -> float | None:
         """When the peer is to be asked whether it is there, if nothing is owed.
 
-        In the middle of its stream, after a moment: we may have moved, and it may
-        not know to where.
+        Where it is expected to send, after a moment: we may have moved, and it may not
+        know to where.
         """
         if self._owing_since is not None:
             return None

@@ -14,6 +14,7 @@ from curvecp_tx.errors import (
 )
 from curvecp_tx.stream.stream import (
     ANSWERED_LINGER,
+    EXPECTING,
     GIVE_UP,
     KEEPALIVE,
     MAX_LINGER,
@@ -154,6 +155,21 @@ class SilenceTests(StreamTestCase):
         first = self.said()[0]
         self.assertEqual((first.block, first.ending), (b"all", SUCCESS))
         self.assertEqual(first.acknowledged_id, 2)
+
+    def test_waiting_for_the_end(self) -> None:
+        """Who has ended, and waits for the peer's end, asks soon once, then seldom."""
+        self.hear(message_id=1)
+        self.stream.write(b"all")
+        self.stream.finish()
+        (sent,) = self.said()[:1]
+        self.hear(named=sent.message_id, ranges=((0, 4),))
+        asked = self.now + EXPECTING
+        (ping,) = self.pass_time(EXPECTING)
+        self.assertEqual((ping.block, ping.ending, ping.position), (b"", 0, 4))
+        self.hear(named=ping.message_id, ranges=((0, 4),))
+        self.assertEqual(self.pass_time(KEEPALIVE - 1), [])
+        self.assertEqual(len(self.pass_time(1.0)), 1)
+        self.assertEqual(self.now, asked + KEEPALIVE)
 
     def test_own_time(self) -> None:
         """The time to give up is the owner's choice."""
