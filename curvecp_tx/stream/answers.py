@@ -51,14 +51,19 @@ class Answers:
         """Have one leave now, even if there is nothing new to acknowledge."""
         self._pending = max(self._pending, ACK_EVERY)
 
-    def owe(self, messages: int, now: float, rtt: float) -> None:
+    def owe(self, messages: int, now: float, rtt: float, *, patient: bool) -> None:
         """Note messages that want an answer.
 
         :param rtt: seconds, 0 if unknown: a long path bears a longer delay.
+        :param patient: whether the peer is known to be one of ours. The reference
+            looks whether it may send when its timer fires, once a millisecond at the
+            most, and when something arrives: each answer lets it send.
         """
         self._pending += messages
         if self._eager:
             self._eager = max(0, self._eager - messages)
+            self.hurry()
+        elif not patient:
             self.hurry()
         if self._by is None:
             self._by = now + min(rtt / 8, MAX_ACK_DELAY)

@@ -289,7 +289,8 @@ class Stream:
         if told:
             self._peer_listens = True
             self._sender.allow(told, now)
-        self._answers.owe(len(blocks), now, self._congestion.rtt)
+        rtt, patient = self._congestion.rtt, self._peer_listens
+        self._answers.owe(len(blocks), now, rtt, patient=patient)
         self._answers.cite(message_id, position - MAX_BLOCK_BYTES, position)
         return len(blocks)
 
@@ -411,7 +412,8 @@ class Stream:
             self._peer_done = self._sender.finished
         if not message.message_id:
             return
-        self._answers.owe(1, now, self._congestion.rtt)
+        rtt, patient = self._congestion.rtt, self._peer_listens
+        self._answers.owe(1, now, rtt, patient=patient)
         # A refused block gets an answer as well, without its ID: the peer has to
         # know that we are there, however long the application does not read.
         if arrival is not Arrival.REFUSED:

@@ -36,6 +36,7 @@ class StreamTestCase(SynchronousTestCase):
         ending: int = 0,
         named: int = 0,
         ranges: tuple[Range, ...] = (),
+        limit: int | None = None,
     ) -> None:
         """Have a message of the peer's arrive."""
         encoded = encode_message(
@@ -45,6 +46,7 @@ class StreamTestCase(SynchronousTestCase):
             position=position,
             block=block,
             ending=ending,
+            limit=limit,
         )
         self.stream.receive([encoded], self.now)
 

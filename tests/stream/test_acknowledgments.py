@@ -9,6 +9,9 @@ from curvecp_tx.stream.stream import EXPECTING
 from curvecp_tx.wire.messages import MAX_BLOCK_BYTES, SUCCESS, encode_message
 from tests.stream.talking import StreamTestCase
 
+PEERS_LIMIT = 1 << 20
+"""What a peer tells that is one of ours."""
+
 
 class AcknowledgmentTestCase(StreamTestCase):
     """Has a stream that is past its eager beginning."""
@@ -24,9 +27,11 @@ class AcknowledgmentTestCase(StreamTestCase):
             self.said()
         self.position = 10 * EAGER_ACKS
 
-    def data(self, message_id: int, skip: int = 0) -> None:
+    def data(
+        self, message_id: int, skip: int = 0, limit: int | None = PEERS_LIMIT
+    ) -> None:
         """Have the next ten bytes arrive, or some that come later."""
-        self.hear(message_id, self.position + skip, b"0123456789")
+        self.hear(message_id, self.position + skip, b"0123456789", limit=limit)
         if not skip:
             self.position += 10
 
@@ -53,6 +58,20 @@ class TimingTests(AcknowledgmentTestCase):
             self.assertEqual(message.acknowledged_id, 2 + count)
             self.assertEqual(message.ranges, [(0, self.position)])
             self.assertEqual((message.message_id, message.block), (0, b""))
+
+    def test_reference(self) -> None:
+        """A peer that tells no limit gets an acknowledgment for each message."""
+        for count in range(1, 20):
+            self.data(count, limit=None)
+            self.assertEqual(self.only().acknowledged_id, count)
+
+    def test_reference_full_blocks(self) -> None:
+        """The same holds for full blocks."""
+        for count in range(1, 20):
+            block = bytes(MAX_BLOCK_BYTES)
+            self.hear(count, self.position, block)
+            self.position += len(block)
+            self.assertEqual(self.only().acknowledged_id, count)
 
     def test_in_time(self) -> None:
         """A single message does not wait long for its acknowledgment."""
