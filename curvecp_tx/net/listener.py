@@ -257,8 +257,9 @@ class MessageListener(DatagramProtocol):
         connection = ServerConnection(self, session)
         self._connections[session] = connection
         self._report_status()
+        peer = connection.getPeer()
         try:
-            verdict = self._policy.admit(connection.getPeer())
+            verdict = self._policy.admit(peer)
         except Exception:
             self.report.bug("client policy failed; the client is refused")
             verdict = False
@@ -268,7 +269,7 @@ class MessageListener(DatagramProtocol):
             verdict.addErrback(self._policy_failed)
             verdict.addCallback(self._decided, verdict, connection, session)
         else:
-            self._decide(verdict, connection, session)
+            self._decide(verdict, connection, session, peer)
 
     def _policy_failed(self, failure: Failure) -> bool:
         if self._server.accepting:
@@ -286,10 +287,14 @@ class MessageListener(DatagramProtocol):
         session: Session,
     ) -> None:
         self._deciding.discard(deferred)
-        self._decide(verdict, connection, session)
+        self._decide(verdict, connection, session, connection.getPeer())
 
     def _decide(
-        self, admitted: bool, connection: ServerConnection, session: Session
+        self,
+        admitted: bool,
+        connection: ServerConnection,
+        session: Session,
+        peer: CurveCPAddress,
     ) -> None:
         if session not in self._connections:
             return
@@ -297,7 +302,7 @@ class MessageListener(DatagramProtocol):
             self._refuse(connection)
             return
         try:
-            protocol = self._factory.buildProtocol(connection.getPeer())
+            protocol = self._factory.buildProtocol(peer)
             if protocol is None:
                 self._refuse(connection)
             elif session in self._connections:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from curvecp_tx.net.report import Report
 from curvecp_tx.secure.admission import Limits
 from curvecp_tx.secure.counters import Counters
@@ -42,6 +44,8 @@ _TEXTS = {
 }
 """What is said where a counter has grown."""
 
+_counts = attrgetter(*_TEXTS)
+
 
 class Refusals:
     """Says in the log that clients are refused: of each kind, once a minute."""
@@ -49,13 +53,14 @@ class Refusals:
     def __init__(self, report: Report, counters: Counters) -> None:
         self._report = report
         self._counters = counters
-        self._seen = dict.fromkeys(_TEXTS, 0)
+        self._seen = _counts(counters)
 
     def look(self, limits: Limits) -> None:
         """Say what is new since the last look."""
-        counters, seen = self._counters, self._seen
-        for name, before in seen.items():
-            count = getattr(counters, name)
+        counts = _counts(self._counters)
+        if counts == self._seen:
+            return
+        for name, count, before in zip(_TEXTS, counts, self._seen, strict=True):
             if count != before:
-                seen[name] = count
                 self._report.error_sometimes(name, _TEXTS[name], limits=limits)
+        self._seen = counts

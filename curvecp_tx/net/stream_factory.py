@@ -25,7 +25,7 @@ class StreamFactory:
     ) -> None:
         self._reactor = reactor
         self._factory = factory
-        self._report = report
+        self._report = report or Report()
 
     def buildProtocol(self, address: CurveCPAddress) -> StreamConnection | None:
         """Make a stream connection, unless the application's factory refuses."""
@@ -35,6 +35,7 @@ class StreamFactory:
         return StreamConnection(
             self._reactor,
             client=False,
+            followed=True,
             accept=lambda connection: protocol,
             report=self._report,
         )

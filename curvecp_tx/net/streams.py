@@ -75,6 +75,8 @@ class StreamConnection:
         until then, a ping asks for it. Otherwise that is done at once.
     :param ping: seconds until the peer is pinged if there was nothing to send
         before; ``None`` for never.
+    :param followed: whether the peer's first message follows right after
+        :meth:`makeConnection`, and with it the first turn.
     :param accepted: called with that protocol when it has seen its transport, and
         before it gets anything else.
     :param failed: called instead, if a client's connection comes to nothing.
@@ -92,6 +94,7 @@ class StreamConnection:
         accept: Accept,
         wait: bool = False,
         ping: float | None = None,
+        followed: bool = False,
         accepted: Callable[[IProtocol], object] | None = None,
         failed: Callable[[Failure], object] | None = None,
         report: Report | None = None,
@@ -105,6 +108,7 @@ class StreamConnection:
         self._failed = failed
         self._wait = wait
         self._ping = 0.0 if wait else ping
+        self._followed = followed
         self._report = report or Report()
         self._random_bytes = randomBytes
         self._protocol: IProtocol | None = None
@@ -139,7 +143,8 @@ class StreamConnection:
             self._establish()
         if self._ping is not None:
             self._greeting = self._reactor.callLater(self._ping, self._greet)
-        self._turn()
+        if not self._followed:
+            self._turn()
 
     def messagesReceived(self, messages: Sequence[bytes]) -> None:
         """Take messages; acknowledgments count even while nobody reads."""
@@ -150,7 +155,7 @@ class StreamConnection:
 
     def connectionLost(self, reason: Failure) -> None:
         """End, because there is no way to the peer any more."""
-        self._messages = None
+        self._let_go()
         self._cancel_calls()
         if not self._open or self._to_be_read:
             return
@@ -209,17 +214,13 @@ class StreamConnection:
 
     def getPeer(self) -> CurveCPAddress:
         """Tell who is at the other end."""
-        self._peer: CurveCPAddress
-        if self._messages is not None:
-            self._peer = self._messages.getPeer()
-        return self._peer
+        below = self._messages
+        return self._peer if below is None else below.getPeer()
 
     def getHost(self) -> CurveCPAddress:
         """Tell who we are."""
-        self._host: CurveCPAddress
-        if self._messages is not None:
-            self._host = self._messages.getHost()
-        return self._host
+        below = self._messages
+        return self._host if below is None else below.getHost()
 
     # The consumer, for a producer of the application's.
 
@@ -277,8 +278,6 @@ class StreamConnection:
     def _establish(self) -> None:
         accept, self._accept = self._accept, None
         assert accept is not None  # noqa: S101 - asked by the callers
-        self.getPeer()
-        self.getHost()
         protocol = accept(self)
         if protocol is None:
             self._stream.abort(self._seconds())
@@ -287,7 +286,6 @@ class StreamConnection:
         self._guarded(protocol.makeConnection, self)
         if self._accepted is not None:
             self._accepted(protocol)
-        self._soon()
 
     def _greet(self) -> None:
         """Make ourselves known, unless what we had to say has done so."""
@@ -314,11 +312,13 @@ class StreamConnection:
         self._in_turn = True
         try:
             self._deliver()
-            self._produce()
-            # A producer that is also our consumer may have asked for more.
-            self._deliver()
+            if self._producer is not None:
+                self._produce()
+                # A producer that is also our consumer may have asked for more.
+                self._deliver()
             self._check_ends()
-            self._check_endless()
+            if self._drop_at is not None:
+                self._check_endless(self._drop_at)
             messages = self._stream.messages_to_send(self._seconds())
             if messages and self._messages is not None:
                 self._messages.sendMessages(messages)
@@ -339,12 +339,21 @@ class StreamConnection:
     def _end(self, reason: Failure) -> None:
         """Let go of the message transport, if that has not let go of us."""
         self._open = False
-        below, self._messages = self._messages, None
+        below = self._let_go()
         self._cancel_calls()
         self._lose(reason)
         self._tell_over(reason)
         if below is not None:
             below.loseConnection()
+
+    def _let_go(self) -> IMessageTransport | None:
+        """Do without the message transport from now on, and give it."""
+        below = self._messages
+        if below is not None:
+            # The protocol may still ask.
+            self._peer, self._host = below.getPeer(), below.getHost()
+            self._messages = None
+        return below
 
     def _deliver(self) -> None:
         stream = self._stream
@@ -355,7 +364,7 @@ class StreamConnection:
             self.readConnectionLost(Failure(ConnectionDone()))
 
     def _produce(self) -> None:
-        if self._producer is None or self._stream.unsent >= LOW_WATER:
+        if self._stream.unsent >= LOW_WATER:
             return
         if self._streaming:
             if self._producer_paused:
@@ -376,26 +385,27 @@ class StreamConnection:
 
     def _check_ends(self) -> None:
         stream = self._stream
-        if stream.acknowledged and not self._write_ended:
+        acknowledged = stream.acknowledged
+        if acknowledged and not self._write_ended:
             self._write_ended = True
             self.writeConnectionLost(Failure(ConnectionDone()))
         if stream.failure is not None:
             self._lose(loss_reason(stream.failure))
-        elif stream.acknowledged and (self.disconnecting or self._read_ended):
+        elif acknowledged and (self.disconnecting or self._read_ended):
             self._lose(Failure(ConnectionDone()))
 
-    def _check_endless(self) -> None:
+    def _check_endless(self, drop_at: float) -> None:
         """Put an end to a stream that nobody reads."""
-        if self._drop_at is None or self._stream.failure is not None:
+        if self._stream.failure is not None:
             return
-        closed = self._drop_at - PEER_END_PATIENCE
+        closed = drop_at - PEER_END_PATIENCE
         discarded = self._stream.discarded
         if self._discarded_by_then is None:
             if self._is_due(closed + STOP_AFTER):
                 self._discarded_by_then = discarded
         elif discarded > self._discarded_by_then:
             self._stream.stop_peer()
-            self._drop_at = min(self._drop_at, self._seconds() + STOP_PATIENCE)
+            self._drop_at = min(drop_at, self._seconds() + STOP_PATIENCE)
 
     def _close(self) -> None:
         self._stream.finish()

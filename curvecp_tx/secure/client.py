@@ -194,14 +194,14 @@ class Client:
 
     def next_deadline(self) -> float | None:
         """When :meth:`handle_timer` is to be called, if nothing happens before."""
-        times: list[float] = []
-        if self.phase in (Phase.HELLO, Phase.INITIATE):
-            times.append(self._next_send)
-            if self._give_up is not None:
-                times.append(self._give_up)
+        if self.phase not in (Phase.HELLO, Phase.INITIATE):
+            return None
+        times = [self._next_send]
+        if self._give_up is not None:
+            times.append(self._give_up)
         if self.phase is Phase.INITIATE:
             times.append(self._fresh_start)
-        return min(times, default=None)
+        return min(times)
 
     def take_datagrams(self) -> list[Datagram]:
         """Give what is to be sent now."""

@@ -20,36 +20,31 @@ round-trip time yet sends one message a second."""
 
 
 class Answers:
-    """The acknowledgment that is due to the peer."""
+    """The acknowledgment that is due to the peer.
 
-    __slots__ = ("_by", "_eager", "_id", "_pending", "_scattered")
+    :ivar pending: how many messages it will answer.
+    :ivar by: when it has to leave at the latest.
+    """
+
+    __slots__ = ("_eager", "_id", "_scattered", "by", "pending")
 
     def __init__(self) -> None:
         self._eager = EAGER_ACKS
-        self._pending = 0
+        self.pending = 0
+        self.by: float | None = None
         self._id = 0
-        self._by: float | None = None
-        self._scattered = RangeSet()
-
-    @property
-    def pending(self) -> bool:
-        """Whether there is something to be acknowledged."""
-        return self._pending > 0
-
-    @property
-    def by(self) -> float | None:
-        """When it has to leave at the latest."""
-        return self._by
+        # Few connections ever have a gap.
+        self._scattered: RangeSet | None = None
 
     def is_due(self, now: float) -> bool:
         """Tell whether it has to leave now, if need be without company."""
-        if not self._pending:
+        if not self.pending:
             return False
-        return self._pending >= ACK_EVERY or self._by is None or now >= self._by
+        return self.pending >= ACK_EVERY or self.by is None or now >= self.by
 
     def hurry(self) -> None:
         """Have one leave now, even if there is nothing new to acknowledge."""
-        self._pending = max(self._pending, ACK_EVERY)
+        self.pending = max(self.pending, ACK_EVERY)
 
     def owe(self, messages: int, now: float, rtt: float, *, patient: bool) -> None:
         """Note messages that want an answer.
@@ -59,14 +54,14 @@ class Answers:
             looks whether it may send when its timer fires, once a millisecond at the
             most, and when something arrives: each answer lets it send.
         """
-        self._pending += messages
+        self.pending += messages
         if self._eager:
             self._eager = max(0, self._eager - messages)
             self.hurry()
         elif not patient:
             self.hurry()
-        if self._by is None:
-            self._by = now + min(rtt / 8, MAX_ACK_DELAY)
+        if self.by is None:
+            self.by = now + min(rtt / 8, MAX_ACK_DELAY)
 
     def cite(self, message_id: int, start: int, end: int) -> None:
         """Have the answer name an ID, if that is wise.
@@ -74,7 +69,8 @@ class Answers:
         The reference takes a nonsensical round-trip time from the ID of a block
         that was acknowledged beyond a gap before.
         """
-        if not self._scattered.overlaps(start, end):
+        scattered = self._scattered
+        if scattered is None or not scattered.overlaps(start, end):
             self._id = message_id
 
     def take(self, ranges: Iterable[Range], window: int) -> int:
@@ -83,14 +79,16 @@ class Answers:
         :param window: bytes below which ranges need not be remembered.
         """
         message_id = self._id
-        self._pending = self._id = 0
-        self._by = None
-        contiguous = 0
+        self.pending = self._id = 0
+        self.by = None
+        scattered, contiguous = self._scattered, 0
         for start, end in ranges:
-            if start:
-                self._scattered.add(start, end)
-            else:
+            if not start:
                 contiguous = end
-        if self._scattered:
-            self._scattered.remove_below(contiguous - window)
+                continue
+            if scattered is None:
+                scattered = self._scattered = RangeSet()
+            scattered.add(start, end)
+        if scattered is not None:
+            scattered.remove_below(contiguous - window)
         return message_id

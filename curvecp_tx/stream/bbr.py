@@ -18,7 +18,6 @@ the return after an outage.
 
 from __future__ import annotations
 
-from collections import deque
 from enum import Enum
 from typing import NamedTuple
 
@@ -176,9 +175,10 @@ class Bbr:
         self._rtt = self._variance = 0.0
         self._min_rtt = 0.0
         self._min_rtt_at = 0.0
-        self._samples: deque[float] = deque(maxlen=RTT_SAMPLES)
+        # Lists, though they shrink at the front: the smallest deque takes 600 bytes.
+        self._samples: list[float] = []
         self._probe_ends: float | None = None
-        self._rates: deque[tuple[int, float]] = deque()
+        self._rates: list[tuple[int, float]] = []
         self._rate = 0.0
         self._round = 0
         self._round_began = 0
@@ -267,7 +267,7 @@ class Bbr:
 
     def idle(self, in_flight: int) -> None:
         """Learn that the application holds us back: rates will say less."""
-        self._idle_until = self._delivered + max(1, in_flight)
+        self._idle_until = self._delivered + (in_flight or 1)
 
     def acknowledged(
         self,
@@ -307,8 +307,11 @@ class Bbr:
             self._rtt += error / 8
             self._variance += (abs(error) - self._variance) / 4
         # A single packet that hurries through a queue tells nothing of the path.
-        self._samples.append(sample)
-        sample = max(self._samples)
+        samples = self._samples
+        samples.append(sample)
+        if len(samples) > RTT_SAMPLES:
+            del samples[0]
+        sample = max(samples)
         expired = now > self._min_rtt_at + RTT_LIFETIME
         if not self._min_rtt or sample <= self._min_rtt:
             self._min_rtt, self._min_rtt_at = sample, now
@@ -351,19 +354,21 @@ class Bbr:
                 self._full_rounds += 1
 
     def _take_rate(self, state: Flight, now: float) -> None:
-        self._first_sent = max(self._first_sent, state.sent)
-        elapsed = max(now - state.delivered_at, state.sent - state.first_sent)
+        sent, delivered, delivered_at, first_sent, idle = state
+        if sent > self._first_sent:
+            self._first_sent = sent
+        elapsed = max(now - delivered_at, sent - first_sent)
         if elapsed <= 0:
             return
-        rate = min((self._delivered - state.delivered) / elapsed, MAX_RATE)
+        rate = min((self._delivered - delivered) / elapsed, MAX_RATE)
         rates = self._rates
         # An application that sends little proves nothing but that it can be more.
-        if not state.idle or rate >= self._rate:
+        if not idle or rate >= self._rate:
             while rates and rates[-1][1] <= rate:
                 rates.pop()
             rates.append((self._round, rate))
         while len(rates) > 1 and rates[0][0] < self._round - RATE_ROUNDS:
-            rates.popleft()
+            del rates[0]
         if rates:
             self._rate = rates[0][1]
 
@@ -420,19 +425,23 @@ class Bbr:
 
     def _refresh(self) -> None:
         """Work out what follows for the next blocks."""
-        pace = self._rate
-        if self._phase is Phase.STARTUP:
-            pace *= STARTUP_GAIN
-        elif self._phase is Phase.DRAIN:
-            pace /= STARTUP_GAIN
-        elif self._phase is Phase.CRUISE:
+        pace, phase = self._rate, self._phase
+        if phase is Phase.CRUISE:
             pace *= CYCLE[self._cycle]
-        self._pace = pace = max(pace, MIN_PACE) if pace else 0.0
-        self._quantum = max(MIN_QUANTUM, int(2 * TIMER_GRAIN * pace) + 1)
-        window = min(self._window, self._bound)
-        if self._phase is Phase.PROBE_RTT:
+        elif phase is Phase.STARTUP:
+            pace *= STARTUP_GAIN
+        elif phase is Phase.DRAIN:
+            pace /= STARTUP_GAIN
+        if 0 < pace < MIN_PACE:
+            pace = MIN_PACE
+        self._pace = pace
+        quantum = int(2 * TIMER_GRAIN * pace) + 1
+        self._quantum = quantum if quantum > MIN_QUANTUM else MIN_QUANTUM
+        # The bound is within what may be; comparisons cost less than min and max.
+        window = self._window if self._window < self._bound else self._bound
+        if phase is Phase.PROBE_RTT:
             window = min(window, self._contents() / 2)
-        self._limit = max(MIN_WINDOW, min(int(window), MAX_WINDOW))
+        self._limit = int(window) if window > MIN_WINDOW else MIN_WINDOW
 
     def _contents(self) -> float:
         """What the path holds without a queue, in blocks."""

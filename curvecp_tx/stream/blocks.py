@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -11,6 +10,10 @@ ID_SHARE = 4
 """IDs of transmissions that are remembered, acknowledged ones among them: so many,
 or four times what is in flight. An acknowledgment that names an older one is no
 news."""
+
+_EXCESS_SHARE = 8
+_EXCESS = REMEMBERED_IDS // _EXCESS_SHARE
+"""More by this share are remembered before the oldest are forgotten."""
 
 _COMPACT = 1 << 16
 
@@ -53,34 +56,41 @@ class Block:
 
 
 class Unsent:
-    """Bytes that have been written, and not been cut into blocks yet."""
+    """Bytes that have been written, and not been cut into blocks yet.
 
-    __slots__ = ("_bytes", "_offset")
+    :ivar size: how many.
+    """
+
+    __slots__ = ("_bytes", "_offset", "size")
 
     def __init__(self) -> None:
         self._bytes = bytearray()
         self._offset = 0
-
-    def __len__(self) -> int:
-        return len(self._bytes) - self._offset
+        self.size = 0
 
     def append(self, data: bytes) -> None:
         """Put bytes at the end."""
         self._bytes += data
+        self.size += len(data)
 
     def clear(self) -> None:
         """Forget all of them."""
         self._bytes.clear()
-        self._offset = 0
+        self._offset = self.size = 0
 
     def cut(self, size: int) -> bytes:
         """Take the first bytes; ``size`` must not be more than there are."""
+        if size == self.size and not self._offset:
+            data = bytes(self._bytes)
+            self.clear()
+            return data
         return next(self.cut_many(size, 1))
 
     def cut_many(self, size: int, count: int) -> Iterator[bytes]:
         """Take the first pieces of one size, as many as there are to be."""
         start = self._offset
         self._offset += size * count
+        self.size -= size * count
         with memoryview(self._bytes) as view:
             pieces = [
                 bytes(view[at : at + size])
@@ -111,7 +121,7 @@ class Transmissions:
 
     def __init__(self) -> None:
         self._by_id: dict[int, Transmission] = {}
-        self._order: deque[int] = deque()
+        self._order: list[int] = []
 
     def __contains__(self, message_id: object) -> bool:
         return message_id in self._by_id
@@ -124,13 +134,27 @@ class Transmissions:
         """Tell whether one of the IDs is taken."""
         return not self._by_id.keys().isdisjoint(message_ids)
 
-    def add(
+    def add(self, message_id: int, sent: Transmission, in_flight: int) -> None:
+        """Remember what leaves, and forget the oldest."""
+        self._order.append(message_id)
+        self._by_id[message_id] = sent
+        if len(self._order) > REMEMBERED_IDS + _EXCESS:
+            self._forget(in_flight)
+
+    def add_many(
         self, message_ids: list[int], sent: Iterable[Transmission], in_flight: int
     ) -> None:
-        """Remember what leaves, and forget the oldest."""
+        """Do so for several."""
+        self._order += message_ids
+        self._by_id.update(zip(message_ids, sent, strict=True))
+        self._forget(in_flight)
+
+    def _forget(self, in_flight: int) -> None:
         by_id, order = self._by_id, self._order
-        enough = max(REMEMBERED_IDS, ID_SHARE * in_flight) - len(message_ids)
-        while len(by_id) > enough:
-            del by_id[order.popleft()]
-        order.extend(message_ids)
-        by_id.update(zip(message_ids, sent, strict=True))
+        enough = max(REMEMBERED_IDS, ID_SHARE * in_flight)
+        excess = len(order) - enough
+        # All at once now and then: what is left has to be moved.
+        if excess > enough // _EXCESS_SHARE:
+            for message_id in order[:excess]:
+                del by_id[message_id]
+            del order[:excess]

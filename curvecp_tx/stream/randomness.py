@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from struct import iter_unpack
 
 RandomBytes = Callable[[int], bytes]
 """A source of randomness: from a number of bytes to that many."""
 
-_POOL = 1024
+_POOL = 128
+"""Bytes. A thousand connections that say little should not hold a megabyte of them."""
 
 
 class IdSource:
@@ -21,7 +23,7 @@ class IdSource:
 
     def __init__(self, random_bytes: RandomBytes) -> None:
         self._random_bytes = random_bytes
-        self._pool: list[int] = []
+        self._pool: Iterator[tuple[int]] = iter(())
 
     def take_many(self, count: int) -> list[int]:
         """Give several IDs, as many as there are; all different."""
@@ -34,8 +36,8 @@ class IdSource:
     def take(self) -> int:
         """Give the next ID."""
         while True:
-            if not self._pool:
-                self._pool = list(memoryview(self._random_bytes(_POOL)).cast("I"))
-            message_id = self._pool.pop()
-            if message_id:
-                return message_id
+            found = next(self._pool, None)
+            if found is None:
+                self._pool = iter_unpack("<I", self._random_bytes(_POOL))
+            elif found[0]:
+                return found[0]

@@ -43,12 +43,13 @@ class Receiver:
     :ivar total: length of the stream, ``None`` until its end was seen.
     :ivar ending: how it ends, 0 until its end was seen.
     :ivar discarded: bytes that came after :meth:`discard`.
+    :ivar limit: the position up to which there is room. It never falls.
+    :ivar window: bytes that are kept beyond what the application has taken.
     """
 
     __slots__ = (
         "_chunks",
         "_discarding",
-        "_limit",
         "_next",
         "_ready",
         "_received",
@@ -56,10 +57,11 @@ class Receiver:
         "_tuned",
         "_tuned_at",
         "_wanted",
-        "_window",
         "discarded",
         "ending",
+        "limit",
         "total",
+        "window",
     )
 
     def __init__(self) -> None:
@@ -68,11 +70,11 @@ class Receiver:
         self._ready: list[bytes] = []
         self._next = 0
         self._taken = 0
-        self._window = RECEIVE_WINDOW
+        self.window = RECEIVE_WINDOW
         self._tuned = 0
         self._wanted = False
         self._tuned_at: float | None = None
-        self._limit = RECEIVE_WINDOW
+        self.limit = RECEIVE_WINDOW
         self._discarding = False
         self.discarded = 0
         self.total: int | None = None
@@ -98,17 +100,6 @@ class Receiver:
         """Whether the application has taken everything that there will be."""
         return self._taken == self.total
 
-    @property
-    def limit(self) -> int:
-        """The position up to which there is room. It never falls."""
-        self._limit = max(self._limit, self._taken + self._window)
-        return self._limit
-
-    @property
-    def window(self) -> int:
-        """Bytes that are kept beyond what the application has taken."""
-        return self._window
-
     def tune(self, now: float, wanted: bool) -> None:
         """Fit the window to what the reader takes; for peers that heed the limit.
 
@@ -117,15 +108,16 @@ class Receiver:
         self._wanted |= wanted
         if self._tuned_at is None:
             self._tuned_at = now
-        if self._taken - self._tuned < self._window:
+        if self._taken - self._tuned < self.window:
             return
         took = now - self._tuned_at
         self._tuned, self._tuned_at = self._taken, now
         wanted, self._wanted = self._wanted, False
         if wanted and took <= GROWTH_TIME:
-            self._window = min(2 * self._window, MAX_RECEIVE_WINDOW)
+            self.window = min(2 * self.window, MAX_RECEIVE_WINDOW)
         elif took >= SHRINK_TIME:
-            self._window = max(self._window // 2, RECEIVE_WINDOW)
+            self.window = max(self.window // 2, RECEIVE_WINDOW)
+        self._make_room()
 
     @property
     def waiting(self) -> int:
@@ -142,10 +134,12 @@ class Receiver:
         end = position + len(block)
         if end > self.limit:
             return Arrival.REFUSED
-        if len(self._received) >= MAX_GAPS and position > self._next:
+        if position > self._next and len(self._received) >= MAX_GAPS:
             return Arrival.REFUSED
-        fresh = self._note_end(end, ending)
-        if end == self._next + len(block) and not self._chunks and block:
+        fresh = False
+        if ending or self.total is not None:
+            fresh = self._note_end(end, ending)
+        if position == self._next and not self._chunks and block:
             # The common case: the next block in order, and none beyond it.
             self._received.add(position, end)
             self._advance(block)
@@ -177,6 +171,7 @@ class Receiver:
         if self._discarding:
             self.discarded += end - self._next
             self._next = self._taken = end
+            self._make_room()
         else:
             self._next = end
             self._ready += blocks
@@ -190,6 +185,7 @@ class Receiver:
         if most is None or self._next - self._taken <= most:
             self._ready = []
             self._taken = self._next
+            self._make_room()
             return ready[0] if len(ready) == 1 else b"".join(ready)
         size = count = 0
         for chunk in ready:
@@ -200,6 +196,7 @@ class Receiver:
         data = b"".join(islice(ready, count))
         del ready[:count]
         self._taken += size
+        self._make_room()
         return data
 
     def discard(self) -> None:
@@ -207,6 +204,7 @@ class Receiver:
         self._discarding = True
         self._ready = []
         self._taken = self._next
+        self._make_room()
 
     def acknowledgment(self) -> list[Range]:
         """Give what has been received; the end counts as one position more."""
@@ -219,8 +217,14 @@ class Receiver:
         if self._discarding:
             self.discarded += len(chunk)
             self._taken = self._next
+            self._make_room()
         else:
             self._ready.append(chunk)
+
+    def _make_room(self) -> None:
+        limit = self._taken + self.window
+        if limit > self.limit:
+            self.limit = limit
 
     def _note_end(self, end: int, ending: int) -> bool:
         """Check a block against the known end; tell whether it makes it known."""

@@ -63,6 +63,11 @@ class Sender:
     :param congestion: decides on the speed, and on what is overdue.
     :ivar block_limit: size of the next blocks to be cut, in bytes.
     :ivar probe_interval: seconds between two probes at the most.
+    :ivar finished: whether the stream and its end have been acknowledged.
+    :ivar pinging: whether a ping is wanted, and has not been sent.
+    :ivar word_due: whether something short should leave beside a long probe. A path
+        that will not carry the probe may carry that: one on which we may not send
+        much yet, or one that drops long packets. The answer tells that we were heard.
     """
 
     def __init__(self, congestion: ICongestionControl, *, block_limit: int) -> None:
@@ -73,8 +78,8 @@ class Sender:
         self._position = 0
         self._ending = 0
         self._ended = False
-        self._finished = False
-        self._ping_wanted = False
+        self.finished = False
+        self.pinging = False
         self._blocks: list[Block] = []
         self._lost: list[tuple[int, int, Block]] = []
         self._flight: dict[int, Block] = {}
@@ -89,7 +94,7 @@ class Sender:
         self._reordering = 0.0
         self._probes = 0
         self._probe_due = False
-        self._word_due = False
+        self.word_due = False
         self._probed = 0.0
         self._limit: int | None = None
         self._limit_asked = 0.0
@@ -101,17 +106,12 @@ class Sender:
     def buffered(self) -> int:
         """Bytes from the first unacknowledged one to the last one written."""
         sent = self._position - self._blocks[0].position if self._blocks else 0
-        return self.unsent + max(0, sent)
+        return self._unsent.size + max(0, sent)
 
     @property
     def unsent(self) -> int:
         """Bytes written, and not sent yet."""
-        return len(self._unsent)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the stream and its end have been acknowledged."""
-        return self._finished
+        return self._unsent.size
 
     @property
     def owes(self) -> bool:
@@ -136,17 +136,12 @@ class Sender:
         return len(self._flight)
 
     @property
-    def pinging(self) -> bool:
-        """Whether a ping is wanted, and has not been sent."""
-        return self._ping_wanted
-
-    @property
     def limited(self) -> bool:
         """Whether all that is missing is room at the peer's."""
         return (
             self._limit is not None
-            and self.unsent > 0
             and self._position >= self._limit
+            and self._unsent.size > 0
         )
 
     def allow(self, limit: int, now: float) -> None:
@@ -163,7 +158,7 @@ class Sender:
         """
         if self._ending:
             return
-        if self._position + self.unsent + len(data) > MAX_STREAM_BYTES:
+        if self._position + self._unsent.size + len(data) > MAX_STREAM_BYTES:
             raise OverflowError("a stream has at most 2^60 - 1 bytes")
         self._unsent.append(data)
 
@@ -185,7 +180,7 @@ class Sender:
 
     def ping(self) -> None:
         """Have the peer show that it is there."""
-        self._ping_wanted = True
+        self.pinging = True
 
     def acknowledge(
         self, acknowledged_id: int, ranges: Iterable[Range], now: float
@@ -235,7 +230,7 @@ class Sender:
         if deadline is None or now < deadline:
             return
         if not self._blocks:
-            self._ping_wanted = True
+            self.pinging = True
             self._limit_asked = now
             self._limit_patience *= 2
         else:
@@ -257,7 +252,7 @@ class Sender:
 
         While answers come, they tell what is lost.
         """
-        if not self._blocks and self.limited and not self._ping_wanted:
+        if not self._blocks and self.limited and not self.pinging:
             return self._limit_asked + min(self._limit_patience, self.probe_interval)
         if not self._blocks or self._probe_due:
             return None
@@ -275,20 +270,22 @@ class Sender:
         """Choose what to send now: something lost, or something new, by turns."""
         if self._probe_due:
             return self._blocks[0]
-        if not self._lost and not self._has_new:
+        has_new = self._has_new
+        if not has_new and not self._lost:
             self.congestion.idle(len(self._flight))
             return None
         if not self.congestion.allowance(now, len(self._flight)):
             return None
+        if has_new and (self._new_turn or self._probes or not self._lost):
+            return self._cut()
         if self._probes:
             # Nothing has come back since the last probe: no use in sending more
             # of the same, but what is new is news.
-            return self._cut()
-        if self._new_turn or not self._lost:
-            block = self._cut() or self._next_lost()
-        else:
-            block = self._next_lost() or self._cut()
+            return None
+        block = self._next_lost()
         if block is None:
+            if has_new:
+                return self._cut()
             self.congestion.idle(len(self._flight))
         return block
 
@@ -302,10 +299,12 @@ class Sender:
         :param new_ids: gives so many IDs.
         :return: IDs and blocks; ``None`` if there is no such run.
         """
-        if self._lost or self._probes or self._probe_due or self._ping_wanted:
+        if self._unsent.size <= MIN_RUN * MAX_BLOCK_BYTES:
             return None
-        bytes_allowed = min(self.unsent - 1, self._room_ends - self._position)
-        count = bytes_allowed // MAX_BLOCK_BYTES
+        if self._lost or self._probes or self._probe_due or self.pinging:
+            return None
+        room = self._room_ends - self._position
+        count = min(self._unsent.size - 1, room) // MAX_BLOCK_BYTES
         if count < MIN_RUN or self.block_limit != MAX_BLOCK_BYTES:
             return None
         in_flight = len(self._flight)
@@ -327,7 +326,7 @@ class Sender:
             block.transmissions = 1
             flight[serial] = block
             blocks.append(block)
-        self._sent.add(
+        self._sent.add_many(
             message_ids,
             [Transmission(block, block.serial, now, state) for block in blocks],
             len(flight),
@@ -350,21 +349,11 @@ class Sender:
         if self._probe_due:
             self._probe_due = False
             self._probed = now
-            self._word_due = self._probes > 1 and len(block.data) > LONG_PROBE
-
-    @property
-    def word_due(self) -> bool:
-        """Whether something short should leave beside a long probe.
-
-        A path that will not carry the probe may carry that: one on which we may not
-        send much yet, or one that drops long packets. The answer tells that we were
-        heard.
-        """
-        return self._word_due
+            self.word_due = self._probes > 1 and len(block.data) > LONG_PROBE
 
     def word_sent(self, message_id: int, now: float) -> None:
         """Note that an empty message left under an ID of its own."""
-        self._word_due = False
+        self.word_due = False
         self._remember(Block(0, b"", 0), message_id, now)
 
     def _remember(self, block: Block, message_id: int, now: float) -> None:
@@ -372,7 +361,7 @@ class Sender:
         in_flight = len(self._flight)
         state = self.congestion.sent(now, in_flight)
         transmission = Transmission(block, self._serial, now, state)
-        self._sent.add([message_id], [transmission], in_flight)
+        self._sent.add(message_id, transmission, in_flight)
 
     def knows(self, message_id: int) -> bool:
         """Tell whether an ID is taken."""
@@ -380,11 +369,11 @@ class Sender:
 
     @property
     def _has_new(self) -> bool:
-        if self._has_ping:
+        if self.pinging and self._has_ping:
             return True
         if self._ended:
             return False
-        if not self.unsent:
+        if not self._unsent.size:
             return bool(self._ending)
         return self._position < self._room_ends
 
@@ -399,27 +388,25 @@ class Sender:
     @property
     def _has_ping(self) -> bool:
         """Whether a ping should go: not where something else will do as well."""
-        if not self._ping_wanted or self._blocks:
+        if not self.pinging or self._blocks:
             return False
-        idle = not self.unsent and (self._ended or not self._ending)
+        idle = not self._unsent.size and (self._ended or not self._ending)
         return idle or self.limited
 
-    def _cut(self) -> Block | None:
-        """Cut the next block off what has not been sent, if the window lets it."""
-        if not self._has_new:
-            return None
-        if self._has_ping:
-            self._ping_wanted = False
+    def _cut(self) -> Block:
+        """Cut the next block off what has not been sent: there is something new."""
+        if self.pinging and self._has_ping:
+            self.pinging = False
             return self._track(Block(self._position + self._ended, b"", 0))
         # A peer's limit may lie before what has been sent.
         room = max(0, self._room_ends - self._position)
-        size = min(self.block_limit, MAX_BLOCK_BYTES, self.unsent, room)
+        size = min(self.block_limit, MAX_BLOCK_BYTES, self._unsent.size, room)
         data = self._unsent.cut(size)
-        ending = self._ending if not self.unsent else 0
+        ending = self._ending if not self._unsent.size else 0
         block = Block(self._position, data, ending)
         self._position += size
         self._ended = bool(ending)
-        self._ping_wanted = False
+        self.pinging = False
         return self._track(block)
 
     def _track(self, block: Block) -> Block:
@@ -484,7 +471,7 @@ class Sender:
             if not block.acknowledged:
                 break
             count += 1
-            self._finished |= bool(block.ending)
+            self.finished |= bool(block.ending)
         if count:
             del blocks[:count]
             self._covered.remove_below(blocks[0].position if blocks else self._position)

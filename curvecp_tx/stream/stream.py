@@ -323,19 +323,22 @@ class Stream:
                 times.append(self._silence_ends)
             elif not self._sender.pinging:
                 times.append(self._ping_due)
-        return min((time for time in times if time is not None), default=None)
+        due = [time for time in times if time is not None]
+        return min(due) if due else None
 
     def messages_to_send(self, now: float) -> list[bytes]:
         """Give the messages that may leave now.
 
         An acknowledgment travels with a block if one may leave, else alone.
         """
-        if self._over and not self._answers.pending:
+        answers = self._answers
+        over = self._over
+        if over and not answers.pending:
             return []
         messages: list[bytes] = []
         sender = self._sender
-        while not self._over:
-            if not self._answers.pending:
+        while not over:
+            if not answers.pending:
                 run = sender.next_run(now, self._ids.take_many)
                 if run is not None:
                     ids, blocks = run
@@ -353,24 +356,20 @@ class Stream:
             limit = self._tell_limit()
             messages.append(encode_message(message_id=message_id, limit=limit))
         if self._peer_listens:
-            wanted, self._peer_wants_more = self._peer_wants_more, False
-            self._receiver.tune(now, wanted)
-        if self._peer_listens and self._has_more_room:
-            self._answers.hurry()
-        if self._answers.is_due(now) or (self._over and self._answers.pending):
+            receiver = self._receiver
+            receiver.tune(now, self._peer_wants_more)
+            self._peer_wants_more = False
+            # The peer may be waiting for the room that its reader has made.
+            grown = receiver.limit - self._limit_told
+            if receiver.total is None and grown >= receiver.window // 2:
+                answers.hurry()
+        if answers.pending and (over or answers.is_due(now)):
             messages.append(self._encode_acknowledgment())
         if not sender.owes:
             self._owing_since = None
         elif self._owing_since is None:
             self._owing_since = now
         return messages
-
-    @property
-    def _has_more_room(self) -> bool:
-        """Whether the reader has made room that the peer may be waiting for."""
-        receiver = self._receiver
-        grown = receiver.limit - self._limit_told
-        return receiver.total is None and grown >= receiver.window // 2
 
     @property
     def _ping_due(self) -> float | None:
@@ -434,7 +433,8 @@ class Stream:
     def _encode(self, block: Block, now: float) -> bytes:
         message_id = self._new_id()
         self._sender.transmitted(block, message_id, now)
-        alone = self._receiver.gaps >= MAX_RANGES and self._peer_listens
+        receiver = self._receiver
+        alone = receiver.has_gaps and receiver.gaps >= MAX_RANGES and self._peer_listens
         if (not self._answers.pending or alone) and not block.is_ping:
             return encode_message(
                 message_id=message_id,
@@ -475,6 +475,8 @@ class Stream:
 
     def _settle(self, now: float) -> None:
         """See whether something has come to its end."""
+        if self._receiver.total is None and self.failure is None:
+            return
         if self._receiver.complete and self._receiver.ending == FAILURE:
             if self.failure is None:
                 self._fail(PeerFailed(), now)

@@ -63,6 +63,11 @@ _CLASS_OVERHEAD = 64
 _PAIR_BYTES = 8
 _LIMIT = struct.Struct("<8sQ")
 _HEADER = struct.Struct("<IIQI10HQ")
+_PLAIN_HEADER = struct.Struct("<IIQ22xHQ")
+"""The same with the first range at the most, as nearly all messages are."""
+
+_BEYOND = slice(16, 38)
+_NOTHING_BEYOND = bytes(22)
 _FLAGS = SUCCESS | FAILURE
 _DATA_HEADER = struct.Struct("<I34xHQ")
 _NO_ACKNOWLEDGMENT = bytes(34)
@@ -114,10 +119,17 @@ def encode_message(
     for total in SIZE_CLASSES:
         if size + _CLASS_OVERHEAD <= total:
             break
-    first, fields, end = _encode_ranges(ranges)
-    header = _HEADER.pack(
-        message_id, acknowledged_id, first, *fields, size | ending, position
-    )
+    fields: Sequence[int] = ()
+    if not ranges or (len(ranges) == 1 and not ranges[0][0]):
+        first = ranges[0][1] if ranges else 0
+        header = _PLAIN_HEADER.pack(
+            message_id, acknowledged_id, first, size | ending, position
+        )
+    else:
+        first, fields, end = _encode_ranges(ranges)
+        header = _HEADER.pack(
+            message_id, acknowledged_id, first, *fields, size | ending, position
+        )
     if limit is None:
         return b"".join((header, bytes(total - HEADER_BYTES - size), block))
     room = total - _CLASS_OVERHEAD - size
@@ -170,13 +182,15 @@ def decode_message(message: bytes) -> Message | None:
     """
     if not HEADER_BYTES <= len(message) <= MAX_MESSAGE_BYTES:
         return None
-    message_id, acknowledged_id, first, *fields, tail, position = _HEADER.unpack_from(
+    message_id, acknowledged_id, first, tail, position = _PLAIN_HEADER.unpack_from(
         message
     )
     ranges: list[Range] = [(0, first)] if first else []
-    end = first
-    if any(fields):
-        end = _decode_ranges(ranges, end, fields)
+    full = False
+    if message[_BEYOND] != _NOTHING_BEYOND:
+        fields = _HEADER.unpack_from(message)[3:-2]
+        end = _decode_ranges(ranges, first, fields)
+        full = fields[-1] > 0
     size, ending = tail & ~_FLAGS, tail & _FLAGS
     block = None
     if (
@@ -186,11 +200,11 @@ def decode_message(message: bytes) -> Message | None:
         and position + size <= MAX_STREAM_BYTES + (not size and not ending)
     ):
         block = message[len(message) - size :]
-    limit, wants_more = None, message[48:56] == MORE_TAG
-    told = wants_more or message[48:56] == LIMIT_TAG
-    if told and len(message) >= _CLASS_OVERHEAD + size:
+    limit, tag = None, message[48:56]
+    wants_more = tag == MORE_TAG
+    if (wants_more or tag == LIMIT_TAG) and len(message) >= _CLASS_OVERHEAD + size:
         _, limit = _LIMIT.unpack_from(message, HEADER_BYTES)
-        if fields[-1]:
+        if full:
             room = (len(message) - _CLASS_OVERHEAD - size) // _PAIR_BYTES
             more = struct.unpack_from(f"<{2 * room}I", message, _CLASS_OVERHEAD)
             if 0 in more[1::2]:

@@ -51,7 +51,7 @@ class TimingTests(AcknowledgmentTestCase):
         for count in range(0, 20, 2):
             self.data(1 + count)
             self.now += MAX_ACK_DELAY / 100
-            self.stream._answers._by = self.now + 1
+            self.stream._answers.by = self.now + 1
             self.assertEqual(self.said(), [])
             self.data(2 + count)
             message = self.only()

@@ -23,7 +23,7 @@ class IdSourceTests(SynchronousTestCase):
 
     def test_zero(self) -> None:
         """No ID is 0, which asks for no acknowledgment."""
-        pools = [bytes(1024), b"\1\0\0\0" + bytes(1020)]
+        pools = [bytes(128), b"\1\0\0\0" + bytes(124)]
         source = IdSource(lambda size: pools.pop(0))
         self.assertIn(source.take(), (1, 1 << 24))
 
@@ -36,8 +36,8 @@ class IdSourceTests(SynchronousTestCase):
             return b"\7" * size
 
         source = IdSource(random_bytes)
-        for _ in range(256):
+        for _ in range(32):
             source.take()
-        self.assertEqual(asked, [1024])
+        self.assertEqual(asked, [128])
         source.take()
-        self.assertEqual(asked, [1024, 1024])
+        self.assertEqual(asked, [128, 128])

@@ -72,9 +72,9 @@ class BeginningTests(StreamTestCase):
 
     def test_ids_taken(self) -> None:
         """A random ID that is in use is not used again."""
-        pool = [*range(1, 253), 6, 5, 5, 5]
+        pool = [5, 5, 5, 6, *range(7, 35)]
         self.stream = Stream(
-            random_bytes=lambda size: struct.pack("256I", *pool)[-size:],
+            random_bytes=lambda size: struct.pack("32I", *pool)[:size],
             now=self.now,
             client=False,
         )
