@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from nacl.bindings import (
     crypto_box_afternm,
@@ -49,7 +49,7 @@ class KeyPair:
         """Complete a 32-byte secret key with its public key."""
         if len(secret) != KEY_BYTES:
             raise ValueError(f"a secret key has {KEY_BYTES} bytes")
-        return cls(crypto_scalarmult_base(secret), secret)
+        return cls(public_key(secret), secret)
 
     @classmethod
     def generate(cls, random_bytes: RandomBytes) -> KeyPair:
@@ -57,12 +57,11 @@ class KeyPair:
         return cls.from_secret(random_bytes(KEY_BYTES))
 
 
-def shared_key(public: bytes, secret: bytes) -> bytes | None:
-    """Compute the shared key of two parties.
+def _public_public_key(secret: bytes) -> bytes:
+    return bytes(crypto_scalarmult_base(secret))
 
-    :return: 32 bytes, or ``None`` if ``public`` is of low order, in which case
-        everybody could compute the key.
-    """
+
+def _public_shared_key(public: bytes, secret: bytes) -> bytes | None:
     try:
         return bytes(crypto_box_beforenm(public, secret))
     # The binding raises its RuntimeError, a CryptoError, for all-zero secrets.
@@ -85,8 +84,21 @@ Seal = Callable[[bytes, bytes, bytes], bytes]
 Unseal = Callable[[bytes, bytes, bytes], "bytes | None"]
 
 
-def direct_functions(ffi: Any, library: Any) -> tuple[Seal, Unseal]:
-    """Make the two functions on the library itself, without PyNaCl's copies.
+class Functions(NamedTuple):
+    """What this module does, in one of two ways."""
+
+    seal: Seal
+    unseal: Unseal
+    shared_key: Callable[[bytes, bytes], bytes | None]
+    public_key: Callable[[bytes], bytes]
+
+
+PUBLIC = Functions(_public_seal, _public_unseal, _public_shared_key, _public_public_key)
+"""By the public part of PyNaCl."""
+
+
+def direct_functions(ffi: Any, library: Any) -> Functions:
+    """Make the functions on the library itself, without PyNaCl's copies.
 
     PyNaCl's own functions put zeros before each message in a copy of it, clear the
     buffer for the answer, and cut that out of it in another copy.
@@ -95,6 +107,8 @@ def direct_functions(ffi: Any, library: Any) -> tuple[Seal, Unseal]:
     """
     encrypt = library.crypto_secretbox_easy
     decrypt = library.crypto_secretbox_open_easy
+    agree = library.crypto_box_beforenm
+    multiply = library.crypto_scalarmult_base
     view = ffi.buffer
     # Not one buffer for all calls: the library lets other threads run meanwhile.
     allocate = ffi.new_allocator(should_clear_after_alloc=False)
@@ -121,31 +135,63 @@ def direct_functions(ffi: Any, library: Any) -> tuple[Seal, Unseal]:
         message: bytes = view(buffer)[:]
         return message
 
-    return seal_directly, unseal_directly
+    def shared_key_directly(public: bytes, secret: bytes) -> bytes | None:
+        if len(public) != KEY_BYTES or len(secret) != KEY_BYTES:
+            raise ValueError("a key has 32 bytes")
+        buffer = allocate(kind, KEY_BYTES)
+        if agree(buffer, public, secret):
+            return None
+        key: bytes = view(buffer)[:]
+        return key
+
+    def public_key_directly(secret: bytes) -> bytes:
+        if len(secret) != KEY_BYTES:
+            raise ValueError("a secret key has 32 bytes")
+        buffer = allocate(kind, KEY_BYTES)
+        multiply(buffer, secret)
+        public: bytes = view(buffer)[:]
+        return public
+
+    return Functions(
+        seal_directly, unseal_directly, shared_key_directly, public_key_directly
+    )
 
 
-def _best_functions() -> tuple[Seal, Unseal]:
+def _best_functions() -> Functions:
     try:
         from nacl._sodium import ffi, lib
 
-        seal, unseal = direct_functions(ffi, lib)
-        nonce, key = bytes(NONCE_BYTES), bytes(KEY_BYTES)
-        if unseal(_public_seal(b"test", nonce, key), nonce, key) == b"test":
-            return seal, unseal
+        direct = direct_functions(ffi, lib)
+        nonce, key = bytes(NONCE_BYTES), bytes(range(KEY_BYTES))
+        public = PUBLIC.public_key(key)
+        if (
+            direct.unseal(PUBLIC.seal(b"test", nonce, key), nonce, key) == b"test"
+            and PUBLIC.unseal(direct.seal(b"test", nonce, key), nonce, key) == b"test"
+            and direct.public_key(key) == public
+            and direct.shared_key(public, key) == PUBLIC.shared_key(public, key)
+        ):
+            return direct
     # It is PyNaCl's private part: whatever has become of it, its public one works.
     except Exception:  # noqa: S110
         pass
-    return _public_seal, _public_unseal
+    return PUBLIC
 
 
-seal: Seal
+_functions = _best_functions()
+
+seal = _functions.seal
 """Encrypt and authenticate a message under a nonce and a key: 16 bytes of tag, then the
 ciphertext. The nonce, 24 bytes, must never have been used with this key."""
 
-unseal: Unseal
+unseal = _functions.unseal
 """Verify and decrypt a box under a nonce and a key; ``None`` if it is not authentic."""
 
-seal, unseal = _best_functions()
+shared_key = _functions.shared_key
+"""Compute the shared key of two parties from a public and a secret key; ``None`` if the
+public one is of low order, in which case everybody could compute the key."""
+
+public_key = _functions.public_key
+"""Compute the public key that belongs to a secret key of 32 bytes."""
 
 
 def derive_key(key: bytes, context: bytes) -> bytes:

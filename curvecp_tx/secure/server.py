@@ -123,7 +123,7 @@ class Server:
         self._sessions: dict[bytes, Session] = {}
         self._origins: dict[Session, str] = {}
         self._vouch_key = lru_cache(VOUCH_KEY_CACHE)(
-            partial(shared_key, secret=keys.secret)
+            lambda public: shared_key(public, keys.secret)
         )
         self.accepting = True
         self.counters = counters

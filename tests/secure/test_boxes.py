@@ -132,9 +132,9 @@ class DirectTests(SynchronousTestCase):
     @given(st.binary(max_size=3000))
     def test_same(self, text: bytes) -> None:
         """Both make and open the same boxes, and refuse the same forgeries."""
-        box = boxes._public_seal(text, NONCE, KEY)
+        box = boxes.PUBLIC.seal(text, NONCE, KEY)
         self.assertEqual(seal(text, NONCE, KEY), box)
-        for function in (unseal, boxes._public_unseal):
+        for function in (unseal, boxes.PUBLIC.unseal):
             self.assertEqual(function(box, NONCE, KEY), text)
             self.assertIsNone(function(flip(box, 8 * len(text)), NONCE, KEY))
 
@@ -148,10 +148,23 @@ class DirectTests(SynchronousTestCase):
         for nonce, key in ((NONCE[1:], KEY), (NONCE, KEY[1:]), (NONCE + b"x", KEY)):
             for function in (seal, unseal):
                 self.assertRaises(ValueError, function, bytes(32), nonce, key)
+        for public, secret in ((KEY[1:], KEY), (KEY, KEY + b"x")):
+            self.assertRaises(ValueError, shared_key, public, secret)
+        self.assertRaises(ValueError, boxes.public_key, KEY[1:])
+
+    @given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
+    def test_same_keys(self, one: bytes, other: bytes) -> None:
+        """Both compute the same keys."""
+        public = boxes.PUBLIC.public_key(one)
+        self.assertEqual(boxes.public_key(one), public)
+        for key in (public, other, bytes(32)):
+            expected = boxes.PUBLIC.shared_key(key, other)
+            self.assertEqual(shared_key(key, other), expected)
 
     def test_fall_back(self) -> None:
         """Without the private part, or with one that errs, the public one serves."""
         self.assertRaises(AttributeError, boxes.direct_functions, object(), object())
-        self.patch(boxes, "direct_functions", lambda *_: (seal, lambda *_: b"wrong"))
-        public = (boxes._public_seal, boxes._public_unseal)
-        self.assertEqual(boxes._best_functions(), public)
+        for name in boxes.Functions._fields:
+            wrong = boxes._functions._replace(**{name: lambda *_: b"wrong"})
+            self.patch(boxes, "direct_functions", lambda *_, found=wrong: found)
+            self.assertEqual(boxes._best_functions(), boxes.PUBLIC)
