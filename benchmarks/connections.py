@@ -70,10 +70,13 @@ def _hellos_reference(run: Keys, sizes: Sizes) -> Figures:
     return _hellos(reference_server(run.path, port, PROGRAM), run, port, sizes)
 
 
-def _accepted(pid: int, crowd: Crowd, count: int) -> float:
-    """Open connections one after another; give the server's µs for each."""
+def _accepted(pid: int, crowd: Crowd, count: int, at_once: int = AT_ONCE) -> float:
+    """Open connections, so many at a time; give the server's µs for each.
+
+    A server that falls asleep between any two packets takes longer for each.
+    """
     before = cpu_seconds(pid)
-    crowd.open(count)
+    crowd.open(count, at_once=at_once)
     return 1e6 * (cpu_seconds(pid) - before) / count
 
 
@@ -103,6 +106,7 @@ def _crowd_ours(run: Keys, sizes: Sizes) -> Figures:
         crowd.open(sizes.few)
         few_echo = _echoed(pid, crowd, sizes.trips)
         few_kib = resident_kib(pid)
+        single_accept = _accepted(pid, crowd, sizes.connections, at_once=1)
         few_accept = _accepted(pid, crowd, sizes.connections)
         crowd.open(sizes.many - len(crowd.members), at_once=AT_ONCE)
         many_kib = resident_kib(pid)
@@ -114,6 +118,7 @@ def _crowd_ours(run: Keys, sizes: Sizes) -> Figures:
         all_echo = 1e6 * (cpu_seconds(pid) - before) / live
         echoed_kib = resident_kib(pid)
     return {
+        "single accept": single_accept,
         "few accept": few_accept,
         "many accept": many_accept,
         "few echo": few_echo,
@@ -135,10 +140,13 @@ def _crowd_reference(run: Keys, sizes: Sizes) -> Figures:
         crowd.open(sizes.few)
         few_kib = tree_proportional_kib(pid)
         few_echo = _echoed(pid, crowd, sizes.trips)
-        accept = _accepted(pid, crowd, many - sizes.few)
+        half = (many - sizes.few) // 2
+        single_accept = _accepted(pid, crowd, half, at_once=1)
+        accept = _accepted(pid, crowd, many - len(crowd.members))
         many_kib = tree_proportional_kib(pid)
         many_echo = _echoed(pid, crowd, sizes.trips)
     return {
+        "single accept": single_accept,
         "few accept": accept,
         "few echo": few_echo,
         "many echo": many_echo,
@@ -207,7 +215,8 @@ def rows(sizes: Sizes) -> list[Row]:
     return [
         Row(
             "accept a connection, stream served in process, processor time of the "
-            f"server, with up to {sizes.few + sizes.connections} live connections",
+            f"server, {AT_ONCE} handshakes at a time, with up to "
+            f"{sizes.few + 2 * sizes.connections} live connections",
             "µs",
             ours("few accept"),
             reference("few accept"),
@@ -215,7 +224,15 @@ def rows(sizes: Sizes) -> list[Row]:
             (at_most(ours("few accept"), 250, "250 µs"),),
         ),
         Row(
-            f"the same with {many} live connections",
+            "the same, one handshake after another",
+            "µs",
+            ours("single accept"),
+            reference("single accept"),
+            None,
+            (at_most(ours("single accept"), 250, "250 µs"),),
+        ),
+        Row(
+            f"the same, {AT_ONCE} at a time, with {many} live connections",
             "µs",
             ours("many accept"),
             goals=(

@@ -27,6 +27,10 @@ from benchmarks.sides import (
     server,
     wait_bound,
 )
+from curvecp_tx.net.busy_poll import SWITCH
+
+AWAKE = "ours, awake"
+PATIENCE = 100
 
 
 def _run(server_end: Sequence[str], client_end: Sequence[str], port: int) -> Figures:
@@ -47,6 +51,14 @@ def _ours(run: Keys, sizes: Sizes) -> Figures:
     return _run(our_peer("echo", run.path, str(port)), pinger, port)
 
 
+def _awake(run: Keys, sizes: Sizes) -> Figures:
+    port = next_port()
+    awake = ("env", f"{SWITCH}={PATIENCE}")
+    pinger = our_peer("ping", run.public.hex(), str(port), str(sizes.trips))
+    server_end = our_peer("echo", run.path, str(port))
+    return _run([*awake, *server_end], [*awake, *pinger], port)
+
+
 def _reference(run: Keys, sizes: Sizes) -> Figures:
     port = next_port()
     pinger = python("-S", "benchmarks/refpinger.py", str(sizes.trips))
@@ -59,7 +71,7 @@ def _reference(run: Keys, sizes: Sizes) -> Figures:
 
 def sides() -> Mapping[str, Measure]:
     """Give whoever can be measured here."""
-    found: dict[str, Measure] = {OURS: _ours}
+    found: dict[str, Measure] = {OURS: _ours, AWAKE: _awake}
     if has_reference():
         found[REFERENCE] = _reference
     return found
@@ -69,6 +81,7 @@ def rows(sizes: Sizes) -> list[Row]:
     """Give the lines of the table."""
     p50, p99 = Place("echo", OURS, "p50"), Place("echo", OURS, "p99")
     reference = Place("echo", REFERENCE, "p50")
+    awake = Place("echo", AWAKE, "p50")
     return [
         Row(
             "echo of 32 bytes over an open connection, p50",
@@ -85,5 +98,13 @@ def rows(sizes: Sizes) -> list[Row]:
             Place("echo", REFERENCE, "p99"),
             None,
             (at_most(p99, 1, "1 ms"),),
+        ),
+        Row(
+            f"the same, p50, where our ends stay awake ({SWITCH}={PATIENCE})",
+            "ms",
+            awake,
+            reference,
+            None,
+            (times_at_most(awake, reference, 1, "the reference"),),
         ),
     ]

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from curvecp_tx.interfaces import ICurveCPReactor, IDatagramBatchTransport
-from curvecp_tx.net import offload
+from curvecp_tx.net import busy_poll, offload
 from curvecp_tx.secure.counters import Counters
 from curvecp_tx.secure.paths import Address, Datagram
 
@@ -129,6 +129,7 @@ class DatagramPort:
         self._counters = counters
         self._receive = offload.receiver(sock, counters)
         self._send = offload.sender(sock, counters)
+        self._patience = busy_poll.patience()
         self._listening = False
         self._started = False
 
@@ -184,6 +185,14 @@ class DatagramPort:
 
     def doRead(self) -> None:
         """Read what waits, up to a limit, and hand it on as one batch."""
+        self._read()
+        if self._patience:
+            busy_poll.stay_awake(self._read, self._patience)
+
+    def _read(self) -> bool:
+        """Do that, and tell whether there was anything."""
+        if not self._listening:
+            return False
         batch = self._receive(BATCH_LIMIT)
         if batch:
             try:
@@ -191,6 +200,7 @@ class DatagramPort:
             except Exception:
                 # The reactor would close the port for every other client, too.
                 self._log.failure("while handling datagrams")
+        return bool(batch)
 
     def sendDatagrams(self, datagrams: Sequence[Datagram]) -> None:
         """Send datagrams; what the kernel does not take is lost and counted."""
