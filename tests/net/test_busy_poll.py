@@ -132,7 +132,7 @@ class PortTests(TestCase):
         server = _Server()
         self.addCleanup(server.peer.close)
         port = DatagramPort(
-            reactor,  # type: ignore[arg-type]
+            reactor,
             server,
             open_socket("127.0.0.1", 0),
             Counters(),
