@@ -46,6 +46,7 @@ from curvecp_tx.net.pipes import (
 )
 from curvecp_tx.net.reasons import PeerSilent
 from curvecp_tx.net.report import Report
+from curvecp_tx.net.spawning import start_program
 from curvecp_tx.secure.counters import Counters
 
 MESSAGES_IN = 8
@@ -194,19 +195,14 @@ class HandlerProgram:
             )
             stack.callback(self._reader.close)
             self._reader.start()
-            spawned = self.reactor.spawnProcess(
+            spawned = start_program(
+                self.reactor,
                 process,
                 os.fsencode(factory.executable),
                 [os.fsencode(argument) for argument in factory.arguments],
                 encoded(environment),
                 factory.directory,
-                childFDs={
-                    0: 0,
-                    1: 1,
-                    2: 2,
-                    MESSAGES_IN: theirs_in,
-                    MESSAGES_OUT: theirs_out,
-                },
+                {0: 0, 1: 1, 2: 2, MESSAGES_IN: theirs_in, MESSAGES_OUT: theirs_out},
             )
             stack.pop_all()
         self._pid = process.pid

@@ -40,6 +40,7 @@ from curvecp_tx.net.ending import (
     inheritable,
 )
 from curvecp_tx.net.report import Report
+from curvecp_tx.net.spawning import start_program
 from curvecp_tx.net.streams import StreamConnection
 
 EXIT_GRACE = 0.1
@@ -139,13 +140,14 @@ class StreamProgram(Protocol):
         self.transport.whenOver.addCallback(self._stream_over)
         process = _Process(self)
         try:
-            spawned: Any = self.reactor.spawnProcess(
+            spawned: Any = start_program(
+                self.reactor,
                 process,
                 os.fsencode(settings.executable),
                 [os.fsencode(argument) for argument in settings.arguments],
                 encoded(environment),
                 settings.directory,
-                childFDs=child_fds,
+                child_fds,
             )
         except OSError as error:
             settings.report.error_sometimes(
