@@ -155,7 +155,8 @@ class Chicago:
         self._spacing = max(MIN_SPACING, min(self._spacing, MAX_SPACING))
 
     def lost(self, now: float) -> None:
-        """Take no notice: only what is overdue slows Chicago down."""
+        """Take it for overdue: Chicago knows no other sign, and would wait for that."""
+        self.timed_out(now)
 
     def idle(self, in_flight: int) -> None:
         """Take no notice."""

@@ -249,6 +249,16 @@ class PanicTests(SynchronousTestCase):
         chicago.timed_out(1.0 + 4 * timeout + 1e-6)
         self.assertAlmostEqual(chicago.spacing, 4 * spacing)
 
+    def test_lost(self) -> None:
+        """A block that was overtaken counts as one that is overdue."""
+        chicago = made()
+        chicago.acknowledged(0.01, 0.01)
+        spacing = chicago.spacing
+        chicago.lost(1.0)
+        self.assertAlmostEqual(chicago.spacing, 2 * spacing)
+        chicago.timed_out(1.0)
+        self.assertAlmostEqual(chicago.spacing, 2 * spacing)
+
     def test_bounded(self) -> None:
         """Any number of time-outs leave a block every two seconds."""
         chicago = made()
