@@ -36,6 +36,8 @@ WORKERS = 4
 FEW = 2
 OTHER_HOST = "127.0.0.2"
 REPLAYS = 20
+TRIES = 40
+"""Clients that come to a worker by chance, one in two."""
 
 
 class WorkersCase(RawClientTestCase):
@@ -237,6 +239,65 @@ class LifeTests(WorkersCase):
         self.assertEqual(counters["worker_restarts"], 1)
         self.assertEqual(counters["dropped_bad_cookie"], 1)
         self.assertEqual(server.programs_started, 3)
+
+    async def test_a_worker_dies_beside_a_transfer(self) -> None:
+        """A transfer goes on while another worker dies and has a successor."""
+        block = os.urandom(MEBIBYTE)
+        self.write("block", block)
+        server = await self.serve(
+            OURS,
+            shell("echo $PPID $$; exec cat >$$.got"),
+            options=self.options("--stream"),
+        )
+        # It lasts until we say so: whatever is done meanwhile is done in its middle.
+        endless = "until [ -e enough ]; do cat block >&7; echo >>blocks; done"
+        bulk = self.call(
+            OURS,
+            server,
+            shell(f"cat <&6 >who 7>&- & {endless}; exec 7>&-; wait"),
+            options=("--stream",),
+        )
+        worker, program = await self.served_by("who")
+        (dying,) = set(self.workers(server)) - {worker}
+        await self.until_sent(2)
+        os.kill(dying, signal.SIGKILL)
+        await self.until_said(server.process, f"worker {dying} has died: signal 9")
+        successor = await self.meet_another(server, worker)
+        self.assertNotEqual(successor, dying)
+        self.assertEqual(set(self.workers(server)), {worker, successor})
+        await self.until_sent(len(self.read("blocks")) + 2)
+        self.assertIsNone(bulk.status)
+        self.write("enough", b"")
+        self.assertEqual(await self.finish(bulk), 0, bulk.errors)
+        sent = block * len(self.read("blocks"))
+        self.assertEqual(digest(self.read(f"{program}.got")), digest(sent))
+        counters = await self.end(server.process)
+        self.assertEqual(counters["worker_restarts"], 1)
+
+    async def until_sent(self, blocks: int) -> None:
+        """Wait until so many blocks have left their program."""
+        await self.until(lambda: len(self.read("blocks")) >= blocks, "it goes on")
+
+    async def served_by(self, name: str) -> tuple[int, int]:
+        """Give the worker and the program that a file comes to tell of."""
+        await self.until(lambda: self.read(name).endswith(b"\n"), "it is served")
+        worker, program = self.read(name).split()
+        return int(worker), int(program)
+
+    async def meet_another(self, server: Server, worker: int) -> int:
+        """Let clients come until one is served by another worker; give that one."""
+        for n in range(TRIES):
+            client = self.call(
+                OURS,
+                server,
+                shell(f"exec 7>&-; cat <&6 >who{n}"),
+                options=("--stream",),
+            )
+            self.assertEqual(await self.finish(client), 0, client.errors)
+            found, _ = await self.served_by(f"who{n}")
+            if found != worker:
+                return found
+        return self.fail(f"all of {TRIES} clients came to one worker")
 
     async def test_signals(self) -> None:
         """What a terminal sends to all is the server's business; SIGTERM is obeyed."""
