@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
-from tests.faults.crowd import FEW, CrowdTestCase
+from tests.faults.crowd import FEW, Crowd, CrowdTestCase
 from tests.faults.figures import REFERENCE as BOTH
 from tests.faults.figures import note
 from tests.faults.impairment import CLEAR, Kind, Link, Q
@@ -35,25 +35,22 @@ class CrowdControl(CrowdTestCase):
 
     async def test_loss(self) -> None:
         """Three packets in ten are lost, each way."""
-        note("A1", BOTH, await self.reference(LOSSY, FEW))
+        note("A1", BOTH, await Crowd(self, LOSSY).reference())
 
     async def test_corruption(self) -> None:
         """Three packets in ten are corrupted, each way."""
-        note("A2", BOTH, await self.reference(CORRUPT, FEW))
+        note("A2", BOTH, await Crowd(self, CORRUPT).reference())
 
     async def test_repetition(self) -> None:
         """Every packet comes twice."""
-        note("A8", BOTH, await self.reference(TWICE, FEW))
+        note("A8", BOTH, await Crowd(self, TWICE).reference())
 
     async def test_dead_address(self) -> None:
         """One of two addresses is dead."""
-        self.hosts = f"{DEAD_HOST},{HOST}"
-        server = await self.serve(
-            REFERENCE, carrier(REFERENCE, "cat >up.got; cat down")
-        )
-        self.at(server.port, FEW)
-        self.launch_reference()
-        times = await self.wait_for_reference(FEW)
+        crowd = Crowd(self, hosts=f"{DEAD_HOST},{HOST}")
+        await crowd.serve_reference()
+        crowd.launch_reference()
+        times = await crowd.wait_for_reference()
         note("A5", BOTH, f"{FEW} of {FEW}; max {max(times):.1f} s")
 
     async def test_nobody(self) -> None:
@@ -61,8 +58,9 @@ class CrowdControl(CrowdTestCase):
         self.patience = 120.0
         operands = (NAME, self.key.hex(), HOST, str(free_port()), EXTENSION.hex())
         command = (*tool(REFERENCE, "curvecpclient"), *operands, "false")
+        began = time.monotonic()
         status = await self.finish(self.launch(command))
-        seconds = time.monotonic() - self.began
+        seconds = time.monotonic() - began
         note("A4", BOTH, f"{status} after {seconds:.0f} s")
 
 
@@ -152,13 +150,14 @@ class HoldControl(CrowdTestCase):
 
     async def test_expiry(self) -> None:
         """For 125 s; then the cookie has expired, and the way is free."""
-        free = deferLater(reactor, HELD, self.set_free)
+        link = Link(hold=((Kind.INITIATE, HELD),))
+        crowd = Crowd(self, link, 1)
+
+        def set_free() -> None:
+            for proxy in crowd.proxies:
+                proxy.there.link = CLEAR
+
+        free = deferLater(reactor, HELD, set_free)
         free.addErrback(lambda reason: reason.trap(CancelledError) and None)
         self.addCleanup(free.cancel)
-        link = Link(hold=((Kind.INITIATE, HELD),))
-        note("A6", BOTH, f"held for {HELD:.0f} s: {await self.reference(link, 1)}")
-
-    def set_free(self) -> None:
-        """Hold nothing any more."""
-        for proxy in self.proxies:
-            proxy.there.link = CLEAR
+        note("A6", BOTH, f"held for {HELD:.0f} s: {await crowd.reference()}")

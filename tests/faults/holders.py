@@ -9,8 +9,8 @@ _HANDSHAKE = "tests.faults.test_handshake"
 _REAL = "tests.faults.test_handshake_real"
 
 HOLDERS: dict[str, tuple[str, ...]] = {
-    "A1": (f"{_HANDSHAKE}.LossTests", f"{_REAL}.LossTests"),
-    "A2": (f"{_HANDSHAKE}.CorruptionTests", f"{_REAL}.CorruptionTests"),
+    "A1": (f"{_HANDSHAKE}.LossTests", f"{_REAL}.TroubleTests"),
+    "A2": (f"{_HANDSHAKE}.CorruptionTests", f"{_REAL}.TroubleTests"),
     "A3": (f"{_HANDSHAKE}.DelayTests", f"{_REAL}.DelayTests"),
     "A4": (
         f"{_HANDSHAKE}.AbsenceTests.test_nobody",
@@ -28,7 +28,7 @@ HOLDERS: dict[str, tuple[str, ...]] = {
         "tests.interop.test_access.LimitTests.test_full_server",
         "tests.net.test_listener_access.LimitTests",
     ),
-    "A8": (f"{_HANDSHAKE}.RepetitionTests", f"{_REAL}.RepetitionTests"),
+    "A8": (f"{_HANDSHAKE}.RepetitionTests", f"{_REAL}.TroubleTests"),
     "A9": (f"{_HANDSHAKE}.ForgeryTests", f"{_REAL}.ForgeryTests"),
     "A10": (
         f"{_REAL}.StrangerTests",

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -60,6 +60,13 @@ CLIENT_SCRIPT = "cat {name}.up >&7 & exec 7>&-; cat <&6 >{name}.down.got; wait"
 def noise(size: int, seed: int | str = 1) -> bytes:
     """Give bytes of which each piece is different."""
     return random.Random(seed).randbytes(size)
+
+
+async def together(attempts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Have several things happen at the same time; give what comes of each."""
+    return await gatherResults(
+        [Deferred.fromCoroutine(attempt) for attempt in attempts], consumeErrors=True
+    )
 
 
 class Sampled(Exchange):

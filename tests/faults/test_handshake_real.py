@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import random
 import socket
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.task import LoopingCall, deferLater
 
 from curvecp_tx.secure.boxes import KeyPair
 from curvecp_tx.wire.packets import COOKIE_BYTES, COOKIE_MAGIC
-from tests.faults.crowd import FEW, SERVER_SCRIPT, CrowdTestCase
+from tests.faults.crowd import FEW, Crowd, CrowdTestCase
 from tests.faults.figures import OUR_CLIENT, OUR_SERVER, OURS, note
-from tests.faults.impairment import CLEAR, Deed, Kind, Link
-from tests.faults.scenario import FaultTestCase, Sampled, noise
+from tests.faults.impairment import Deed, Kind, Link
+from tests.faults.scenario import FaultTestCase, noise, together
 from tests.faults.virtual import quantiles
 from tests.interop.processes import (
     EXTENSION,
@@ -33,6 +36,29 @@ LOSSY = Link(loss=0.3, burst=3, delay=0.015)
 CORRUPT = Link(corrupt=0.3, delay=0.015)
 TWICE = Link(duplicate=1.0, delay=0.015)
 CROWD = 50
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What one row does to the network.
+
+    :ivar deed: what the proxies must have done.
+    :ivar many: whether it takes many clients to see enough of it.
+    """
+
+    row: str
+    link: Link
+    deed: Deed
+    many: bool = True
+
+
+TROUBLES = (
+    Trouble("A1", LOSSY, Deed.LOST),
+    Trouble("A2", CORRUPT, Deed.CORRUPTED),
+    Trouble("A8", TWICE, Deed.DUPLICATED, many=False),
+)
+
+Attempt = Coroutine[Any, Any, str]
 FLOOD = 10_000
 """Forged packets in a second."""
 
@@ -40,58 +66,41 @@ DEAD_HOST = "127.0.0.50"
 FAILURE = 111
 
 
-class LossTests(CrowdTestCase):
-    """Three packets in ten are lost, each way."""
+class TroubleTests(CrowdTestCase):
+    """Networks that lose, damage or repeat packets each way, all at once."""
+
+    def crowds(self, many: int) -> list[Crowd]:
+        """Give a crowd for each trouble, of so many clients where that tells more."""
+        return [
+            Crowd(self, trouble.link, many if trouble.many else FEW, name=trouble.row)
+            for trouble in TROUBLES
+        ]
+
+    async def survive(
+        self, pair: str, crowds: list[Crowd], attempt: Callable[[Crowd], Attempt]
+    ) -> None:
+        """Have all crowds try, and see that they were in trouble."""
+        results = await together(map(attempt, crowds))
+        for trouble, crowd, result in zip(TROUBLES, crowds, results, strict=True):
+            note(trouble.row, pair, result)
+            self.assertGreater(crowd.deeds(trouble.deed), 0)
 
     async def test_ours(self) -> None:
-        """Fifty clients at once all get through, and each starts one handler."""
-        note("A1", OURS, await self.pair_of_ours(LOSSY, CROWD))
-        self.assertGreater(self.deeds(Deed.LOST), CROWD)
+        """All get through, each to one handler; a Hello has one Cookie, no more."""
+        crowds = self.crowds(CROWD)
+        await self.survive(OURS, crowds, Crowd.pair_of_ours)
+        for trouble, crowd in zip(TROUBLES, crowds, strict=True):
+            self.assertGreater(crowd.deeds(trouble.deed), crowd.count)
+        twice = crowds[-1]
+        self.assertLessEqual(twice.cookies(), twice.deeds(Deed.PASSED, Kind.HELLO))
 
     async def test_reference_server(self) -> None:
-        """Ours get through to a server of the reference."""
-        note("A1", OUR_CLIENT, await self.our_clients(LOSSY, FEW))
+        """Ours get through to servers of the reference."""
+        await self.survive(OUR_CLIENT, self.crowds(FEW), Crowd.our_clients)
 
     async def test_reference_clients(self) -> None:
         """The reference's clients get through to us."""
-        note("A1", OUR_SERVER, await self.our_server(LOSSY, FEW))
-
-
-class CorruptionTests(CrowdTestCase):
-    """Three packets in ten have one bit flipped, each way."""
-
-    async def test_ours(self) -> None:
-        """Fifty clients at once all get through, and each starts one handler."""
-        note("A2", OURS, await self.pair_of_ours(CORRUPT, CROWD))
-        self.assertGreater(self.deeds(Deed.CORRUPTED), CROWD)
-
-    async def test_reference_server(self) -> None:
-        """Ours get through to a server of the reference."""
-        note("A2", OUR_CLIENT, await self.our_clients(CORRUPT, FEW))
-
-    async def test_reference_clients(self) -> None:
-        """The reference's clients get through to us."""
-        note("A2", OUR_SERVER, await self.our_server(CORRUPT, FEW))
-
-
-class RepetitionTests(CrowdTestCase):
-    """Every packet comes twice."""
-
-    async def test_ours(self) -> None:
-        """Each client starts one handler; there is a Cookie for a Hello, no more."""
-        note("A8", OURS, await self.pair_of_ours(TWICE, FEW))
-        cookies = sum(
-            proxy.back.counts.of(Deed.SEEN, Kind.COOKIE) for proxy in self.proxies
-        )
-        self.assertLessEqual(cookies, self.deeds(Deed.PASSED, Kind.HELLO))
-
-    async def test_reference_server(self) -> None:
-        """With a server of the reference, too."""
-        note("A8", OUR_CLIENT, await self.our_clients(TWICE, FEW))
-
-    async def test_reference_clients(self) -> None:
-        """With clients of the reference, too."""
-        note("A8", OUR_SERVER, await self.our_server(TWICE, FEW))
+        await self.survive(OUR_SERVER, self.crowds(FEW), Crowd.our_server)
 
 
 class DelayTests(FaultTestCase):
@@ -121,39 +130,41 @@ class AbsenceTests(CrowdTestCase):
     async def test_a_server_that_comes_late(self) -> None:
         """What ICMP says of a closed port decides nothing."""
         port = free_port()
-        client = Sampled(self.up)
-        self.addCleanup(self.abort, client)
-        self.dial(port, client).addErrback(self.failures.append)
+        crowd = Crowd(self, count=1)
+        self.addCleanup(crowd.abort)
+        crowd.dial(port)
         await deferLater(reactor, 0.5)
-        self.assertEqual(self.failures, [])
-        await self.listen(self.build, port=port)
-        await self.wait_for([client], self.down)
+        self.assertEqual(crowd.failures, [])
+        await self.listen(crowd.build, port=port)
+        await crowd.wait_for(crowd.clients, self.down)
         note("A4", OURS, "a server that comes later is found")
 
     async def test_nobody(self) -> None:
         """The tool exits with 111 at its time-out, and says why in one line."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
             mute.bind((HOST, 0))
+            clients = []
             for port in (free_port(), mute.getsockname()[1]):
                 operands = (NAME, self.key.hex(), HOST, str(port), EXTENSION.hex())
-                client = self.launch(
-                    (*tool(OUR_TOOLS, "curvecpclient"), "-t", "2", *operands, "false")
-                )
+                command = (*tool(OUR_TOOLS, "curvecpclient"), "-t", "2", *operands)
+                clients.append(self.launch((*command, "false")))
+            for client in clients:
                 self.assertEqual(await self.finish(client), FAILURE)
                 (line,) = client.errors.splitlines()
                 self.assertIn("no response from server", line)
 
     async def test_one_of_two_addresses(self) -> None:
         """Ours find the reference's server, and its clients find ours."""
-        server = await self.serve(REFERENCE, carrier(REFERENCE, SERVER_SCRIPT))
-        self.hosts = f"{DEAD_HOST},{HOST}"
-        self.at(server.port, FEW)
-        times = await self.call_ours()
+        hosts = f"{DEAD_HOST},{HOST}"
+        crowd = Crowd(self, name="ours", hosts=hosts)
+        await crowd.serve_reference()
+        times = await crowd.call_ours()
         note("A5", OUR_CLIENT, f"{FEW} of {FEW}; {quantiles(times)}")
-        await self.serve_ours(CLEAR, FEW)
-        self.launch_reference()
-        times = await self.wait_for_reference(FEW)
-        await self.check_servers(FEW)
+        crowd = Crowd(self, name="theirs", hosts=hosts)
+        await crowd.serve_ours()
+        crowd.launch_reference()
+        times = await crowd.wait_for_reference()
+        await crowd.check_servers()
         note("A5", OUR_SERVER, f"{FEW} of {FEW}; {quantiles(times)}")
 
 
@@ -162,7 +173,8 @@ class ForgeryTests(CrowdTestCase):
 
     async def test_a_flood(self) -> None:
         """The handshake completes among ten thousand forged Cookies a second."""
-        await self.serve_ours(Link(hold=((Kind.COOKIE, 1.0),)), 1)
+        crowd = Crowd(self, Link(hold=((Kind.COOKIE, 1.0),)), 1)
+        await crowd.serve_ours()
         head = COOKIE_MAGIC + bytes(16) + EXTENSION
         fakes = random.Random(9)
         sent = 0
@@ -171,16 +183,16 @@ class ForgeryTests(CrowdTestCase):
             nonlocal sent
             for _ in range(FLOOD // 100):
                 rest = COOKIE_BYTES - len(head)
-                sent += self.proxies[0].inject(head + fakes.randbytes(rest))
+                sent += crowd.proxies[0].inject(head + fakes.randbytes(rest))
 
         flood = LoopingCall(forge)
         over = flood.start(0.01, now=False)
         try:
-            (seconds,) = await self.call_ours()
+            (seconds,) = await crowd.call_ours()
         finally:
             flood.stop()
         await over
-        await self.check_servers(1)
+        await crowd.check_servers()
         self.assertGreater(sent, FLOOD // 10)
         note("A9", OURS, f"connected and done in {seconds:.2f} s, 1 s of it delay")
 
@@ -189,20 +201,22 @@ class StrangerTests(CrowdTestCase):
     """Clients that have another idea of the server."""
 
     async def refuse(self, server: Server, kind: str) -> None:
-        """See a client with one wrong detail after the other fail."""
+        """See clients fail, each with one wrong detail."""
         right = (NAME, server.key.hex(), EXTENSION.hex())
+        clients = []
         for name, key, extension in (
             ("other.example", *right[1:]),
             (right[0], KeyPair.generate(os.urandom).public.hex(), right[2]),
             (*right[:2], bytes(16).hex()),
         ):
-            client = self.launch(
-                (
-                    *tool(OUR_TOOLS, "curvecpclient"),
-                    *("-t", "2", name, key, HOST, str(server.port), extension),
-                    *carrier(OUR_TOOLS, "echo never; : >&7", CLIENT_FIRST),
+            operands = (name, key, HOST, str(server.port), extension)
+            program = carrier(OUR_TOOLS, "echo never; : >&7", CLIENT_FIRST)
+            clients.append(
+                self.launch(
+                    (*tool(OUR_TOOLS, "curvecpclient"), "-t", "2", *operands, *program)
                 )
             )
+        for client in clients:
             self.assertEqual(await self.finish(client), FAILURE, client.errors)
             self.assertIn("no connection within the time allowed", client.errors)
             self.assertEqual(server.process.children(), [])

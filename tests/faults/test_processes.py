@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 
 from tests.faults.figures import OURS as OURS_BOTH
 from tests.faults.figures import note
+from tests.faults.scenario import together
 from tests.interop.processes import (
     HANDLER,
     OURS,
@@ -48,6 +49,10 @@ ENDS = {"exit 0": 0, "exit 7": 7, "kill -KILL $$": FAILURE, "kill -TERM $$": FAI
 
 STOPPED = 3.0
 FIRST_PART = 500_000
+STOPPED_CLIENT = (
+    "cat <&6 7>&- >got.{0} & head -c {1} data >&7; until test -e {0}; do sleep .05;"
+    " done; tail -c +{2} data >&7; exec 7>&-; wait"
+)
 
 
 def buried(process: Process) -> bool:
@@ -59,18 +64,24 @@ def buried(process: Process) -> bool:
 class FaultyProgramTests(RawClientTestCase):
     """Garbage on descriptor 9, from programs that do not want to end."""
 
+    async def break_rule(self, server: Server, script: str, reason: str) -> None:
+        """Have a client's program do something wrong."""
+        program = shell(f"{STUBBORN}{PREFIX}{script}; {FOR_EVER}")
+        client = self.call(OURS, server, program)
+        pid = await self.only_child(client)
+        self.assertEqual(await self.finish(client), FAILURE, client.errors)
+        [line] = client.errors.splitlines()
+        self.assertIn(reason, line)
+        self.assertFalse(is_alive(pid))
+
     async def test_client(self) -> None:
         """The client ends with 111 and one line, and its program with it."""
         server = await self.serve(OURS, HANDLER)
-        for reason, scripts in GARBAGE.items():
-            for script in scripts:
-                program = shell(f"{STUBBORN}{PREFIX}{script}; {FOR_EVER}")
-                client = self.call(OURS, server, program)
-                pid = await self.only_child(client)
-                self.assertEqual(await self.finish(client), FAILURE, client.errors)
-                [line] = client.errors.splitlines()
-                self.assertIn(reason, line)
-                self.assertFalse(is_alive(pid))
+        await together(
+            self.break_rule(server, script, reason)
+            for reason, scripts in GARBAGE.items()
+            for script in scripts
+        )
         note("E1", OURS_BOTH, "client: 111 and a reason for each of 5 kinds")
 
     async def test_client_byte_by_byte(self) -> None:
@@ -163,24 +174,29 @@ class ProgramEndTests(StreamTestCase):
         await self.ends("cat data >&7; exec 7>&-; cat <&6 >/dev/null; ", flushed=True)
         note("E2", OURS_BOTH, "12 ends of client programs: status passed on, no zombie")
 
+    async def end_program(self, end: str, expected: int, name: str) -> None:
+        """Have a server's program end; see what its client gets, and how it ends."""
+        server = await self.serve(
+            OURS, shell(f"cat data; {end}"), options=("--stream",)
+        )
+        client = self.call(
+            OURS, server, shell(f"exec 7>&-; cat <&6 >{name}"), options=("--stream",)
+        )
+        self.assertEqual(await self.finish(client), expected, client.errors)
+        got = self.read(name)
+        self.assertTrue(self.data.startswith(got))
+        if not expected:
+            self.assertEqual(digest(got), digest(self.data))
+        else:
+            self.assertIn("peer reports a failure", client.errors)
+        await self.until(partial(buried, server.process), "no zombie is left")
+
     async def test_server_programs(self) -> None:
         """What a server's program wrote arrives, and a signal is a failure."""
-        for end, status in ENDS.items():
-            server = await self.serve(
-                OURS, shell(f"cat data; {end}"), options=("--stream",)
-            )
-            client = self.call(
-                OURS, server, shell("exec 7>&-; cat <&6 >got"), options=("--stream",)
-            )
-            expected = FAILURE if status == FAILURE else 0
-            self.assertEqual(await self.finish(client), expected, client.errors)
-            got = self.read("got")
-            self.assertTrue(self.data.startswith(got))
-            if not expected:
-                self.assertEqual(digest(got), digest(self.data))
-            else:
-                self.assertIn("peer reports a failure", client.errors)
-            await self.until(partial(buried, server.process), "no zombie is left")
+        await together(
+            self.end_program(end, FAILURE if status == FAILURE else 0, f"got{number}")
+            for number, (end, status) in enumerate(ENDS.items())
+        )
         note("E2", OURS_BOTH, "4 ends of server programs: flushed, signals told")
 
 
@@ -191,36 +207,31 @@ class StoppedTests(StreamTestCase):
         """Tell whether the first part is there."""
         return len(self.read(name)) == FIRST_PART
 
+    async def stop(self, name: str, data: bytes) -> float:
+        """Stop server or client for a while; give how long it then took."""
+        server = await self.serve(OURS, shell(f"tee up.{name}"), options=("--stream",))
+        script = STOPPED_CLIENT.format(name, FIRST_PART, FIRST_PART + 1)
+        client = self.call(OURS, server, shell(script), options=("--stream",))
+        await self.until(partial(self.has_come, f"up.{name}"), "a part")
+        stopped = server.process if name == "server" else client
+        stopped.signal(signal.SIGSTOP)
+        self.write(name, b"")
+        await deferLater(reactor, STOPPED)
+        stopped.signal(signal.SIGCONT)
+        resumed = time.monotonic()
+        await self.succeed(client)
+        took = time.monotonic() - resumed
+        for path in (f"up.{name}", f"got.{name}"):
+            self.assertEqual(digest(self.read(path)), digest(data))
+        return took
+
     async def test_stopped(self) -> None:
-        """Server and client in turn stand still for seconds; all arrives."""
+        """A server and a client stand still for seconds; all arrives."""
         data = random.Random(6).randbytes(MEBIBYTE)
         self.write("data", data)
-        script = (
-            "cat <&6 7>&- >got.{0} & head -c {1} data >&7;"
-            " until test -e {0}; do sleep .05; done;"
-            " tail -c +{2} data >&7; exec 7>&-; wait"
-        )
-        for name in ("server", "client"):
-            server = await self.serve(
-                OURS, shell(f"tee up.{name}"), options=("--stream",)
-            )
-            client = self.call(
-                OURS,
-                server,
-                shell(script.format(name, FIRST_PART, FIRST_PART + 1)),
-                options=("--stream",),
-            )
-            await self.until(partial(self.has_come, f"up.{name}"), "a part")
-            stopped = server.process if name == "server" else client
-            stopped.signal(signal.SIGSTOP)
-            self.write(name, b"")
-            await deferLater(reactor, STOPPED)
-            stopped.signal(signal.SIGCONT)
-            resumed = time.monotonic()
-            await self.succeed(client)
-            took = time.monotonic() - resumed
-            for path in (f"up.{name}", f"got.{name}"):
-                self.assertEqual(digest(self.read(path)), digest(data))
+        names = ("server", "client")
+        times = await together(self.stop(name, data) for name in names)
+        for name, took in zip(names, times, strict=True):
             note(
                 "E10",
                 OURS_BOTH,

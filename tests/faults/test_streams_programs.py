@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from curvecp_tx.wire.messages import FAILURE, SUCCESS, decode_message, encode_message
 from tests.faults.figures import OUR_CLIENT, OUR_SERVER, OURS, note
 from tests.faults.impairment import CLEAR, Deed, Link, Q
-from tests.faults.scenario import FaultTestCase, noise
+from tests.faults.scenario import FaultTestCase, noise, together
 from tests.interop.processes import (
     MODULES,
     PROGRAMS,
@@ -215,30 +215,32 @@ class FlagTests(RawClientTestCase):
 class RestartTests(ProgramTestCase):
     """A server is killed, and started again on the same port."""
 
+    async def restart(self, kind: str) -> None:
+        """Kill and replace a server while a client of ours is sending."""
+        program = f"cat >got.{kind}"
+        options = STREAM if kind == OUR_TOOLS else ()
+        command = shell(program) if kind == OUR_TOOLS else carrier(REFERENCE, program)
+        direct = await self.serve(kind, command, options=options)
+        server = self.behind(direct, Q)
+        proxy = self.proxy
+        client = self.call_impatient(server, shell("cat data >&7 || :"))
+        await self.until(partial(self.read, f"got.{kind}"), "something arrives")
+        direct.process.kill()
+        await self.serve(kind, command, options=options, port=direct.port)
+        # What the old one has sent is through by then.
+        await deferLater(reactor, 0.1)
+        sent = proxy.back.counts.of(Deed.SEEN)
+        heard = proxy.there.counts.of(Deed.SEEN)
+        self.assertEqual(await self.finish(client), FAILED)
+        self.assertIn("fatal", client.errors)
+        self.assertGreater(proxy.there.counts.of(Deed.SEEN), heard)
+        self.assertEqual(proxy.back.counts.of(Deed.SEEN), sent)
+
     async def test_mid_transfer(self) -> None:
         """Our client fails; the new server sends nothing, ours or the reference's."""
         self.write("data", noise(4 * MEBIBYTE))
-        for kind, pair in ((OUR_TOOLS, OURS), (REFERENCE, OUR_CLIENT)):
-            program = f"cat >got.{kind}"
-            options = STREAM if kind == OUR_TOOLS else ()
-            command = (
-                shell(program) if kind == OUR_TOOLS else carrier(REFERENCE, program)
-            )
-            direct = await self.serve(kind, command, options=options)
-            server = self.behind(direct, Q)
-            client = self.call_impatient(server, shell("cat data >&7 || :"))
-            got = partial(self.read, f"got.{kind}")
-            await self.until(got, "something arrives")
-            direct.process.kill()
-            await self.serve(kind, command, options=options, port=direct.port)
-            # What the old one has sent is through by then.
-            await deferLater(reactor, 0.1)
-            sent = self.proxy.back.counts.of(Deed.SEEN)
-            heard = self.proxy.there.counts.of(Deed.SEEN)
-            self.assertEqual(await self.finish(client), FAILED)
-            self.assertIn("fatal", client.errors)
-            self.assertGreater(self.proxy.there.counts.of(Deed.SEEN), heard)
-            self.assertEqual(self.proxy.back.counts.of(Deed.SEEN), sent)
+        await together(self.restart(kind) for kind in (OUR_TOOLS, REFERENCE))
+        for pair in (OURS, OUR_CLIENT):
             note(
                 "B17",
                 pair,

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from unittest import mock
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from curvecp_tx.errors import StreamTimedOut
@@ -25,6 +24,7 @@ from tests.faults.scenario import (
     Sampled,
     Transfer,
     noise,
+    together,
 )
 from tests.interop.processes import REFERENCE, Process
 from tests.interop.streaming import KIBIBYTE, carrier
@@ -71,13 +71,6 @@ class RealTestCase(FaultTestCase):
     patience = 110.0
     timeout = 2 * patience
 
-    async def together(self, *transfers: Transfer) -> list[float]:
-        """Wait for all of them; give how long each took."""
-        return await gatherResults(
-            [Deferred.fromCoroutine(one.finish()) for one in transfers],
-            consumeErrors=True,
-        )
-
 
 class TroubleTests(RealTestCase):
     """All that links can do, at once."""
@@ -95,7 +88,7 @@ class TroubleTests(RealTestCase):
                     label=str(number),
                 )
             )
-        times = await self.together(*transfers)
+        times = await together(one.finish() for one in transfers)
         for trouble, transfer, seconds in zip(TROUBLES, transfers, times, strict=True):
             note(
                 trouble.row,
@@ -148,10 +141,7 @@ class OutageTests(RealTestCase):
             await self.begin(pair, noise(256 * KIBIBYTE, pair), there=Q)
             for pair in pairs
         ]
-        times = await gatherResults(
-            [Deferred.fromCoroutine(self.interrupt(one)) for one in transfers],
-            consumeErrors=True,
-        )
+        times = await together(self.interrupt(one) for one in transfers)
         for pair, (wait, seconds) in zip(pairs, times, strict=True):
             note(
                 "B7",
@@ -181,7 +171,7 @@ class MoveTests(RealTestCase):
                         label=what,
                     )
                 )
-        times = await self.together(*transfers)
+        times = await together(one.finish() for one in transfers)
         for transfer, seconds in zip(transfers, times, strict=True):
             moves = transfer.proxy.moves
             self.assertGreater(moves, 1)
@@ -225,10 +215,7 @@ class LastAcknowledgmentTests(RealTestCase):
     async def test_repeated(self) -> None:
         """Our server says it again, long after its protocol has gone."""
         pairs = (OURS, OUR_SERVER)
-        times = await gatherResults(
-            [Deferred.fromCoroutine(self.lose_last(pair)) for pair in pairs],
-            consumeErrors=True,
-        )
+        times = await together(self.lose_last(pair) for pair in pairs)
         for pair, seconds in zip(pairs, times, strict=True):
             note(
                 "B10",
@@ -277,7 +264,7 @@ class FullDuplexTests(RealTestCase):
             )
             for pair in (OURS, OUR_CLIENT, OUR_SERVER)
         ]
-        times = await self.together(*transfers)
+        times = await together(one.finish() for one in transfers)
         for transfer, seconds in zip(transfers, times, strict=True):
             sent = transfer.proxy.back.counts.of(Deed.SEEN, Kind.SERVER_MESSAGE)
             self.assertGreaterEqual(sent, 512)
