@@ -75,7 +75,7 @@ LINGER_TIMEOUTS = 3
 through: three of its own time-outs, within bounds."""
 
 FAILED_LINGER = 4.0
-"""The lower bound for a side that has failed: the peer cannot guess it."""
+"""The lower bound for a side that has failed by itself: the peer cannot guess it."""
 
 ANSWERED_LINGER = 8.0
 """How long a side that has failed stays after each answer of the peer's, within the
@@ -245,8 +245,10 @@ class Stream:
             except StreamBroken as error:
                 self.abort(now, error)
             if self.failure is not None and self._lingers_until is not None:
-                # What was sent before the failure has to arrive before it.
-                extended = min(now + ANSWERED_LINGER, self._linger_limit)
+                # What was sent before the failure has to arrive before it. A peer that
+                # has failed itself wants nothing but an acknowledgment.
+                more = MIN_LINGER if self._peer_failed else ANSWERED_LINGER
+                extended = min(now + more, self._linger_limit)
                 self._lingers_until = max(self._lingers_until, extended)
         if self._sender.finished and not had_ended:
             self._expecting = True
@@ -424,6 +426,10 @@ class Stream:
         if arrival is Arrival.REPEATED or not block or ending or receiver.has_gaps:
             self._answers.hurry()
 
+    @property
+    def _peer_failed(self) -> bool:
+        return isinstance(self.failure, PeerFailed)
+
     def _new_id(self) -> int:
         message_id = self._ids.take()
         while self._sender.knows(message_id):
@@ -500,7 +506,8 @@ class Stream:
 
     def _linger(self, now: float) -> None:
         linger = LINGER_TIMEOUTS * self._congestion.timeout
-        least = MIN_LINGER if self.complete else FAILED_LINGER
+        told = self.complete or self._peer_failed
+        least = MIN_LINGER if told else FAILED_LINGER
         linger = max(least, min(linger, MAX_LINGER))
         self._lingers_until = now + linger
         self._linger_limit = now + MAX_LINGER

@@ -102,7 +102,8 @@ class ServingTests(TestCase):
     ) -> subprocess.Popen[bytes]:
         """Start a server that prints its port, under a shell's redirection."""
         command = f'exec "$@" {redirection}'
-        server = (sys.executable, "-m", "curvecp_tx.commands.server", "-1", *options)
+        command_line = ("-m", "curvecp_tx.commands.server", "-1", "--grace", "0.1")
+        server = (sys.executable, *command_line, *options)
         operands = ("name", self.keydir, "127.0.0.1", "0", EXTENSION)
         process = subprocess.Popen(
             ["sh", "-c", command, "sh", *server, *operands, *handler(script)],

@@ -82,6 +82,7 @@ class SlotTests(RawClientTestCase):
         server = await self.start()
         for status in (0, 1, 111):
             await self.connect(server, f"exit {status}")
+            await self.until(lambda: not server.process.children(), "it has ended")
         self.assertEqual(server.process.errors, "")
 
     async def test_a_program_that_is_killed_makes_room(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
+from functools import partial
+from itertools import count
 
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -128,7 +130,10 @@ class PortTests(TestCase):
 
     def open(self) -> _Server:
         """Open one."""
-        self.patch(os, "environ", {**os.environ, SWITCH: "1000"})
+        self.patch(os, "environ", {**os.environ, SWITCH: "100"})
+        steps = count(step=1e-5)
+        awake = partial(stay_awake, clock=lambda: next(steps))
+        self.patch(busy_poll, "stay_awake", awake)
         server = _Server()
         self.addCleanup(server.peer.close)
         port = DatagramPort(
