@@ -17,8 +17,7 @@ REACTOR_TESTS ?= tests.net tests.service
 TRIAL = -m twisted.trial --temp-directory _trial_temp.$(1)
 TRACED = $(BIN)/coverage run --parallel-mode $(TRIAL)
 
-# The parts of the suite, each a process of its own. Whatever none of them has stays in
-# the foreground: a shell lets nothing behind it be interrupted, and some tests do that.
+# The parts of the suite, each a process of its own, and one for what none of them has.
 WAITING := links faults streams interop model
 modules_of = $(subst /,.,$(patsubst %.py,%,$(wildcard tests/$(1)/test_*.py)))
 links := tests.faults.test_handshake_real tests.faults.test_streams_real

@@ -93,6 +93,8 @@ class ExampleTestCase(SynchronousTestCase):
             text=True,
             pass_fds=pass_fds,
             cwd=self.directory,
+            # A shell has what it starts in the background ignore this, for good.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.addCleanup(self.reap, process)
         return process
