@@ -59,8 +59,8 @@ def _first_hello(run: Keys, client: str) -> float:
 def _took(command: Sequence[str]) -> float:
     """Give the milliseconds that a command takes."""
     began = time.perf_counter()
-    # The end of its output is its own end. Without a pipe, a wait with a time limit looks
-    # for that at intervals of up to 50 ms.
+    # The end of its output is its own end. Without a pipe, a wait with a time limit
+    # looks for that at intervals of up to 50 ms.
     subprocess.run(command, stdout=subprocess.PIPE, timeout=PATIENCE, check=True)
     return 1000 * (time.perf_counter() - began)
 
