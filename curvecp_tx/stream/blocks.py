@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 REMEMBERED_IDS = 512
 ID_SHARE = 4
@@ -38,16 +37,24 @@ class Block:
         "transmissions",
     )
 
-    def __init__(self, position: int, data: bytes, ending: int) -> None:
+    def __init__(
+        self,
+        position: int,
+        data: bytes,
+        ending: int,
+        transmissions: int = 0,
+        serial: int = 0,
+        sent: float = 0.0,
+    ) -> None:
         self.position = position
         self.data = data
         self.ending = ending
         self.limit = position + len(data) + (1 if ending else 0)
         self.acknowledged = False
-        self.transmissions = 0
-        self.serial = 0
+        self.transmissions = transmissions
+        self.serial = serial
         self.given_up = 0
-        self.sent = 0.0
+        self.sent = sent
 
     @property
     def is_ping(self) -> bool:
@@ -105,13 +112,9 @@ class Unsent:
         return iter(pieces or [b""])
 
 
-class Transmission(NamedTuple):
-    """What an ID stands for."""
-
-    block: Block
-    serial: int
-    sent: float
-    state: object
+Transmission = tuple[Block, int, float, object]
+"""What an ID stands for: a block, the serial number and the time of its transmission,
+and what congestion control wants back with the answer."""
 
 
 class Transmissions:

@@ -20,7 +20,7 @@ from itertools import islice
 from operator import attrgetter
 
 from curvecp_tx.errors import StreamBroken
-from curvecp_tx.stream.blocks import Block, Transmission, Transmissions, Unsent
+from curvecp_tx.stream.blocks import Block, Transmissions, Unsent
 from curvecp_tx.stream.congestion import ICongestionControl
 from curvecp_tx.stream.ranges import RangeSet
 from curvecp_tx.wire.messages import (
@@ -195,13 +195,15 @@ class Sender:
         :raises StreamBroken: if it acknowledges what was never sent.
         """
         progress = False
-        transmission = None
+        rtt = state = None
         marked = self._marked
         if acknowledged_id:
             transmission = self._sent.find(acknowledged_id)
             if transmission is None:
                 return False
-            self._confirm(transmission)
+            block, serial, sent, state = transmission
+            self._confirm(block, serial, sent)
+            rtt = now - sent
             progress = True
         end_of_sent = self._position + self._ended
         for start, end in ranges:
@@ -216,9 +218,6 @@ class Sender:
             self._progress_at = now
             self._drop_acknowledged()
             self._find_lost(now)
-            rtt = state = None
-            if transmission is not None:
-                rtt, state = now - transmission.sent, transmission.state
             self.congestion.acknowledged(
                 rtt, now, self._marked - marked, state, len(self._flight)
             )
@@ -319,16 +318,13 @@ class Sender:
         blocks = []
         for data in self._unsent.cut_many(MAX_BLOCK_BYTES, count):
             serial += 1
-            block = Block(position, data, 0)
+            block = Block(position, data, 0, 1, serial, now)
             position += MAX_BLOCK_BYTES
-            block.serial = serial
-            block.sent = now
-            block.transmissions = 1
             flight[serial] = block
             blocks.append(block)
         self._sent.add_many(
             message_ids,
-            [Transmission(block, block.serial, now, state) for block in blocks],
+            [(block, block.serial, now, state) for block in blocks],
             len(flight),
         )
         self._blocks += blocks
@@ -360,8 +356,7 @@ class Sender:
         self._serial += 1
         in_flight = len(self._flight)
         state = self.congestion.sent(now, in_flight)
-        transmission = Transmission(block, self._serial, now, state)
-        self._sent.add(message_id, transmission, in_flight)
+        self._sent.add(message_id, (block, self._serial, now, state), in_flight)
 
     def knows(self, message_id: int) -> bool:
         """Tell whether an ID is taken."""
@@ -413,14 +408,14 @@ class Sender:
         self._blocks.append(block)
         return block
 
-    def _confirm(self, transmission: Transmission) -> None:
+    def _confirm(self, block: Block, serial: int, sent: float) -> None:
         """Take the echo of an ID: a message has arrived."""
-        block, serial = transmission.block, transmission.serial
         if serial == block.given_up and not block.acknowledged:
             # It was sent again too soon.
             rtt = self.congestion.rtt
             self._reordering = min(self._reordering + rtt / 4, rtt)
-        self._arrived(serial, transmission.sent)
+        if serial > self._highest_acknowledged:
+            self._highest_acknowledged, self._latest_sent = serial, sent
         # A ping asks whether the peer is there: an answer to what was sent later
         # will do, an answer to what was sent before says nothing.
         oldest = self._blocks[0] if self._blocks else block
@@ -428,8 +423,7 @@ class Sender:
             self._mark(oldest)
 
     def _acknowledge_range(self, start: int, end: int, trusted: bool) -> bool:
-        blocks = self._blocks
-        progress = False
+        blocks, mark, marked = self._blocks, self._mark, self._marked
         if start == 0 or not trusted:
             news = [(start, end)]
         else:
@@ -439,13 +433,15 @@ class Sender:
         for first, last in news:
             index = bisect_right(blocks, first, key=_position) - 1 if first else 0
             for block in islice(blocks, max(0, index), None):
-                if block.position >= last or block.limit > end:
+                position, limit = block.position, block.limit
+                if position >= last or limit > end:
                     break
-                if block.acknowledged or block.is_ping or block.position < start:
+                # An empty one is a ping.
+                if block.acknowledged or limit == position or position < start:
                     continue
                 if trusted or block.transmissions > 1:
-                    self._mark(block)
-                    progress = True
+                    mark(block)
+        progress = self._marked > marked
         if progress and blocks[0].is_ping:
             self._mark(blocks[0])
         return progress
@@ -455,14 +451,10 @@ class Sender:
         self._marked += 1
         # Its ID is remembered for a while, its bytes need not be.
         block.data = b""
-        self._flight.pop(block.serial, None)
-        if block.transmissions == 1:
-            self._arrived(block.serial, block.sent)
-
-    def _arrived(self, serial: int, sent: float) -> None:
-        if serial > self._highest_acknowledged:
-            self._highest_acknowledged = serial
-            self._latest_sent = sent
+        serial = block.serial
+        self._flight.pop(serial, None)
+        if block.transmissions == 1 and serial > self._highest_acknowledged:
+            self._highest_acknowledged, self._latest_sent = serial, block.sent
 
     def _drop_acknowledged(self) -> None:
         blocks = self._blocks
