@@ -5,7 +5,6 @@ Uses the public endpoints only, as an application would.
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 import time
@@ -183,8 +182,6 @@ def main(role: str, key: str, port: str, amount: str = "0") -> None:
         Pinger.rounds = int(amount)
         started = connect(Pinger, key, port)
     started.addErrback(lambda why: report({"error": why.getErrorMessage()}))
-    # What is here by now stays: the collector need not look through it again and again.
-    gc.freeze()
     sampling.run(reactor)
 
 
