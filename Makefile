@@ -107,7 +107,7 @@ $(BENCH_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --target $(VENV)/quic 'aioquic >= 1.2'
 	@touch $@
 
-# Some ten minutes; writes docs/performance.rst and its pictures.
+# Some four minutes; writes docs/performance.rst and its pictures.
 bench: $(BENCH_READY)
 	$(BIN)/python -m benchmarks $(BENCH)
 
