@@ -10,20 +10,20 @@ from twisted.internet.task import deferLater
 from tests.interop.processes import OURS
 from tests.interop.streaming import CLIENT_FIRST, StreamTestCase, carrier, shell
 
-GREATEST_GROWTH = 1536
-"""Kibibytes: the window that a fast reader has got before it becomes slow. A reader
-that is slow from the start has 128."""
+GREATEST_GROWTH = 768
+"""Kibibytes: a window of 128 at either end, and what the allocator makes of that."""
 
 SAMPLES = 5
 INTERVAL = 0.5
 
-SENDER = """head -c 8388608 /dev/zero >&7
+SENDER = """for n in $(seq 60); do head -c 65536 /dev/zero >&7; sleep .01; done
 until test -e go; do sleep .05; done
 head -c 131072 /dev/zero >&7; : >begun
 head -c 67108864 /dev/zero >&7; : >written"""
-"""Gets everything going, and on a sign writes 64 MiB."""
+"""Gets everything going, by pieces that fit into the smallest window, so that it stays
+as it is; and on a sign writes 64 MiB."""
 
-READER = """head -c 8388608 >/dev/null; : >warm
+READER = """head -c 3932160 >/dev/null; : >warm
 while sleep 1; do dd bs=1024 count=1 of=/dev/null 2>/dev/null; done"""
 """Reads all that gets things going; from then on, a kibibyte a second."""
 
