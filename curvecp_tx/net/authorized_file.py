@@ -6,6 +6,8 @@ import os
 import stat
 
 from curvecp_tx.errors import AuthorizedKeysFileError, BadAuthorizedKeys
+from curvecp_tx.net.report import Report
+from curvecp_tx.net.reserve import Reserve
 from curvecp_tx.secure.authorized import AuthorizedKeys
 
 MAX_FILE_BYTES = 1 << 20
@@ -32,6 +34,22 @@ class AuthorizedKeysFile:
         """
         self.keys = read_authorized_keys(self.path)
         return self.keys
+
+    def read_in_service(
+        self, reserve: Reserve, report: Report
+    ) -> AuthorizedKeys | None:
+        """Read it again, even if no descriptor is left, and say what came of that.
+
+        :return: ``None`` if it cannot be used any more; the keys before stay in force.
+        """
+        try:
+            with reserve.lent():
+                keys = self.read()
+        except AuthorizedKeysFileError as error:
+            report.error("{why}; the keys before stay in force", why=error)
+            return None
+        report.info("authorized keys: {count}", count=len(keys))
+        return keys
 
 
 def read_authorized_keys(path: str) -> AuthorizedKeys:

@@ -11,7 +11,7 @@ from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IStreamClientEndpoint
 
-from curvecp_tx.errors import AuthorizedKeysFileError, CurveCPError
+from curvecp_tx.errors import CurveCPError
 from curvecp_tx.interfaces import (
     IClientPolicy,
     ICurveCPReactor,
@@ -187,14 +187,9 @@ class CurveCPServerService(SignalledService):
 
     def _read_authorized_keys(self) -> None:
         assert self._authorized is not None  # noqa: S101 - else nobody calls this
-        try:
-            with self._reserve.lent():
-                authorized = self._authorized.read()
-        except AuthorizedKeysFileError as error:
-            self._report.error("{why}; the keys before stay in force", why=error)
-        else:
-            self.listener.allow(self._limits, authorized)
-            self._report.info("authorized keys: {count}", count=len(authorized))
+        keys = self._authorized.read_in_service(self._reserve, self._report)
+        if keys is not None:
+            self.listener.allow(self._limits, keys)
 
 
 def _print_now(text: str) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from curvecp_tx.errors import AuthorizedKeysFileError
 from curvecp_tx.net.authorized_file import AuthorizedKeysFile
 from curvecp_tx.net.report import Report
 from curvecp_tx.net.reserve import Reserve
@@ -71,11 +70,6 @@ class SupervisorService(SignalledService):
 
     def _read_authorized_keys(self) -> None:
         assert self._authorized is not None  # noqa: S101 - else nobody calls this
-        try:
-            with self._reserve.lent():
-                authorized = self._authorized.read()
-        except AuthorizedKeysFileError as error:
-            self._report.error("{why}; the keys before stay in force", why=error)
-        else:
-            self.workers.allow(authorized)
-            self._report.info("authorized keys: {count}", count=len(authorized))
+        keys = self._authorized.read_in_service(self._reserve, self._report)
+        if keys is not None:
+            self.workers.allow(keys)
