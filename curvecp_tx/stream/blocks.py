@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 REMEMBERED_IDS = 512
 ID_SHARE = 4
@@ -91,17 +91,16 @@ class Unsent:
             data = bytes(self._bytes)
             self.clear()
             return data
-        return next(self.cut_many(size, 1))
+        return self.cut_many(size, 1)[0]
 
-    def cut_many(self, size: int, count: int) -> Iterator[bytes]:
-        """Take the first pieces of one size, as many as there are to be."""
+    def cut_many(self, size: int, count: int) -> list[bytes]:
+        """Take the first pieces of one size, which is not 0; there must be as many."""
         start = self._offset
         self._offset += size * count
         self.size -= size * count
         with memoryview(self._bytes) as view:
             pieces = [
-                bytes(view[at : at + size])
-                for at in range(start, self._offset, size or 1)
+                bytes(view[at : at + size]) for at in range(start, self._offset, size)
             ]
         # What has been sent is let go of in large pieces.
         if self._offset == len(self._bytes):
@@ -109,7 +108,7 @@ class Unsent:
         elif self._offset >= _COMPACT:
             del self._bytes[: self._offset]
             self._offset = 0
-        return iter(pieces or [b""])
+        return pieces
 
 
 Transmission = tuple[Block, int, float, object]

@@ -364,7 +364,7 @@ class Sender:
 
     @property
     def _has_new(self) -> bool:
-        if self.pinging and self._has_ping:
+        if self.pinging and self._may_ping:
             return True
         if self._ended:
             return False
@@ -381,16 +381,16 @@ class Sender:
         return min(first + MAX_WINDOW_BYTES, self._limit)
 
     @property
-    def _has_ping(self) -> bool:
-        """Whether a ping should go: not where something else will do as well."""
-        if not self.pinging or self._blocks:
+    def _may_ping(self) -> bool:
+        """Whether a ping that is wanted may go: not where something else will do."""
+        if self._blocks:
             return False
         idle = not self._unsent.size and (self._ended or not self._ending)
         return idle or self.limited
 
     def _cut(self) -> Block:
         """Cut the next block off what has not been sent: there is something new."""
-        if self.pinging and self._has_ping:
+        if self.pinging and self._may_ping:
             self.pinging = False
             return self._track(Block(self._position + self._ended, b"", 0))
         # A peer's limit may lie before what has been sent.
